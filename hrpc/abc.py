@@ -1,0 +1,173 @@
+"""The contracts between hrpc and what it is made of. Nothing here knows a driver, Consul or an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import grpc
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """The connections of a pool at one moment: in use, idle, and how many callers wait for one."""
+
+    used: int
+    idle: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSettings:
+    """A JSON object from the configuration center, with the key it was read from (for error messages)."""
+
+    key: str
+    values: Mapping[str, Any]
+
+
+class Pool(Protocol):
+    """An open database."""
+
+    @property
+    def client(self) -> object:
+        """What the module's ``get()`` gives."""
+
+    async def ping(self) -> None:
+        """Asks the server for a sign of life; raises `DatabaseUnavailable` without one."""
+
+    def stats(self) -> PoolStats:
+        """The pool's connections now."""
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether this error, raised in a handler, says that the server is away."""
+
+
+class Database(Protocol):
+    """The recipe for a database: what ``mysql.new()`` and ``redis.new()`` give. It holds no connection."""
+
+    @property
+    def name(self) -> str:
+        """The name, also that of the KV key ``{env}/databases/{name}``."""
+
+    @property
+    def needs_settings(self) -> bool:
+        """Whether the settings have to come from the configuration center, because none were given in code."""
+
+    def open(self, stored: StoredSettings | None) -> AbstractAsyncContextManager[Pool]:
+        """Connects once, so that a mistake shows at the start, and gives the pool; closes it at the end.
+
+        Raises `InvalidConfig`, `DatabaseUnavailable` or `DatabaseRefused`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running copy of a service, as a registry knows it."""
+
+    id: str
+    name: str
+    address: str
+    port: int
+    weight: int = 1
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port``, with an IPv6 address in brackets."""
+        return endpoint(self.address, self.port)
+
+
+def endpoint(host: str, port: int) -> str:
+    """``host:port``, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Watched(Protocol[T_co]):
+    """A value that follows its source in the background; reading it never waits."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the source has answered at least once."""
+
+    @property
+    def value(self) -> T_co:
+        """The newest value; before the first answer, that of an empty source."""
+
+    def age(self) -> float:
+        """Seconds since the source last confirmed the value; infinite before the first answer."""
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Calls back, in the event loop, after every change of the value."""
+
+    async def ready(self, timeout: float) -> None:
+        """Waits for the first answer, at most `timeout` seconds; raises the source's last error."""
+
+
+class Discovery(Protocol):
+    """Finds the instances of services."""
+
+    def instances(self, name: str, tag: str) -> Watched[Sequence[Instance]]:
+        """The instances of `name` with `tag` that pass their checks. The first call for a name begins its watch."""
+
+    def fetch(self, name: str, tag: str) -> Sequence[Instance]:
+        """The same, asked for now. Blocks the calling thread; for the first use of a name that nobody announced."""
+
+
+class KeyValue(Protocol):
+    """A store of configuration values."""
+
+    async def read(self, key: str) -> bytes | None:
+        """The value of `key` now; None when there is none."""
+
+    async def write(self, key: str, value: bytes) -> None:
+        """Stores a value; it is durable when this returns."""
+
+    def watch(self, key: str) -> Watched[bytes | None]:
+        """The value of `key`, followed. The first call for a key begins its watch."""
+
+    def fetch(self, key: str) -> bytes | None:
+        """The value of `key`, asked for now. Blocks the calling thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a service tells a registry about itself. Durations are in seconds."""
+
+    id: str
+    name: str
+    address: str
+    port: int
+    tags: tuple[str, ...]
+    meta: Mapping[str, str]
+    weight: int
+    check: Mapping[str, object]
+
+
+class Registry(Protocol):
+    """Keeps a service listed while it is entered."""
+
+    def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
+        """Registers; keeps the entry alive, whatever happens to the registry; deregisters at the end."""
+
+
+class Engine(Protocol):
+    """Serves gRPC on one port."""
+
+    async def bind(self, host: str, port: int, certificates: Any | None) -> int:
+        """Listens, without answering yet; gives the port that was bound. Raises `BindError`."""
+
+    async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Begins to answer."""
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new call, gives the running ones `grace` seconds, and closes the port.
+
+        A second call with a shorter grace shortens the first.
+        """
+
+

@@ -1,0 +1,197 @@
+"""Every error that hrpc raises.
+
+::
+
+    HrpcError
+    ├── OptionError                 an option, or a combination of options, that cannot work (also a ValueError)
+    │   ├── MissingServerName
+    │   └── InvalidPort
+    ├── StartError                  a step of the start failed; `step` names it, the cause says why
+    ├── StopError                   steps of the stop failed; everything else was released (also an ExceptionGroup)
+    ├── StepTimeout                 a step of the stop took longer than its limit
+    ├── NotRunning                  a resource was asked for outside a running server (also a RuntimeError)
+    │   └── NotInitialized          the same, for `configs`
+    ├── AlreadyRunning              a second server on one event loop, or a change to a running one (also a RuntimeError)
+    ├── BindError                   a port cannot be listened on
+    │   └── PortTaken
+    ├── CertificateError            a certificate or key that cannot be used
+    ├── ConsulError
+    │   ├── ConsulUnreachable       no answer: refused, timed out, cut off
+    │   ├── ConsulPermissionDenied  403: the token may not do this
+    │   └── ConsulRefused           any other answer that is not a success, or that is not Consul's
+    ├── ConfigError
+    │   ├── KeyNotExist             no such key in Consul KV
+    │   └── InvalidConfig           a value that is not what was expected
+    ├── DatabaseError
+    │   ├── DatabaseUnavailable     away, or too slow to answer
+    │   │   └── PoolTimeout         every connection stayed in use
+    │   └── DatabaseRefused         reached, but it does not let us in
+    └── ServiceError
+        └── ServiceNotFound         no instance that passes its checks
+
+What happened, to which option, key or address, and what to do about it stands in the message; the error of a library
+below is kept as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HrpcError(Exception):
+    """The root of the tree."""
+
+
+class OptionError(HrpcError, ValueError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class MissingServerName(OptionError):
+    """No server name was given."""
+
+    def __init__(self) -> None:
+        super().__init__('missing server name: pass hrpc.with_server_name("…") to new_server')
+
+
+class InvalidPort(OptionError):
+    """A port outside 0 to 65535."""
+
+    def __init__(self, option: str, port: object) -> None:
+        super().__init__(f"invalid port number {port!r}: {option} takes 1 to 65535, or 0 for any free port")
+        self.port = port
+
+
+class StartError(HrpcError):
+    """A step of the start failed; what had been started was released again.
+
+    `step` is the name of the step; ``__cause__`` is its error.
+    """
+
+    def __init__(self, step: str, cause: BaseException) -> None:
+        super().__init__(f"{step}: {cause}" if isinstance(cause, HrpcError) else f"{step}: {cause!r}")
+        self.step = step
+
+
+class StepTimeout(HrpcError):
+    """A step of the stop took longer than its limit and was abandoned."""
+
+    def __init__(self, step: str, limit: float) -> None:
+        super().__init__(f"{step}: not done within {limit:g} s, abandoned")
+        self.step = step
+        self.limit = limit
+
+
+class StopError(HrpcError, ExceptionGroup[Exception]):
+    """Steps of the stop failed; all other steps were carried out."""
+
+    def __new__(cls, errors: Sequence[Exception]) -> StopError:
+        return super().__new__(cls, "the stop was not clean", errors)
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        super().__init__("the stop was not clean", errors)
+
+    def derive(self, errors: Sequence[Exception]) -> StopError:  # type: ignore[override]
+        return StopError(errors)
+
+
+class NotRunning(HrpcError, RuntimeError):
+    """A resource was asked for where no running server provides it."""
+
+
+class NotInitialized(NotRunning):
+    """`configs` was used before a server with Consul had started."""
+
+
+class AlreadyRunning(HrpcError, RuntimeError):
+    """A second server on one event loop, or a change that a running server no longer takes."""
+
+
+class BindError(HrpcError):
+    """A port that cannot be listened on."""
+
+
+class PortTaken(BindError):
+    """A port on which another process listens already."""
+
+    def __init__(self, purpose: str, address: str, option: str) -> None:
+        super().__init__(
+            f"{purpose}: {address} is in use by another process; stop that one, or choose another port with {option}"
+        )
+        self.address = address
+
+
+class CertificateError(HrpcError):
+    """A certificate or a key that cannot be used."""
+
+
+class ConsulError(HrpcError):
+    """Consul did not do what it was asked for."""
+
+
+class ConsulUnreachable(ConsulError):
+    """No answer from Consul: refused, timed out, or cut off."""
+
+
+class ConsulPermissionDenied(ConsulError):
+    """403: the ACL token may not do this."""
+
+
+class ConsulRefused(ConsulError):
+    """An answer that is neither a success nor a 403, or that is not Consul's; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ConfigError(HrpcError):
+    """A configuration value that cannot be used."""
+
+
+class KeyNotExist(ConfigError):
+    """There is no such key in Consul KV."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"key {key!r} does not exist in Consul KV; create it, or check the environment and the prefix")
+        self.key = key
+
+
+class InvalidConfig(ConfigError):
+    """A value that is not what was expected.
+
+    `origin` says where the value stands (a KV key, or the call it was given in), `field` which part of it.
+    """
+
+    def __init__(self, origin: str, field: str | None, expected: str, found: str) -> None:
+        place = f"{origin}: field {field!r}" if field else origin
+        super().__init__(f"{place}: expected {expected}, found {found}")
+        self.origin = origin
+        self.field = field
+
+
+class DatabaseError(HrpcError):
+    """A database cannot be used."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """A database is away, or does not answer in time. A call that ends with this error answers UNAVAILABLE."""
+
+
+class PoolTimeout(DatabaseUnavailable):
+    """Every connection of a pool stayed in use for as long as a caller may wait."""
+
+
+class DatabaseRefused(DatabaseError):
+    """A database was reached but does not let us in: wrong user, password or database name."""
+
+
+class ServiceError(HrpcError):
+    """A service cannot be called."""
+
+
+class ServiceNotFound(ServiceError):
+    """No instance of the service passes its checks, or the token may not read it."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"[{name}] not found or no permission to read{hint}")
+        self.name = name
