@@ -1,0 +1,1 @@
+"""hrpc: start a gRPC service the way production runs it."""
