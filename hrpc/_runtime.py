@@ -1,0 +1,107 @@
+"""What belongs to a running server, found by event loop. The only place in hrpc with state.
+
+A process may run several event loops, each with one server; nothing is shared between them but the hooks that modules
+register while they are imported, before any loop exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from hrpc.errors import AlreadyRunning, NotRunning
+
+T = TypeVar("T")
+Hook = Callable[[], Awaitable[object] | object]
+
+
+class Slot(Generic[T]):
+    """The place of one resource in a runtime: a module declares it, the server fills it, ``get()`` reads it."""
+
+    def __init__(self, name: str, option: str, error: type[NotRunning] = NotRunning) -> None:
+        """`name` and `option` are for the error: what is missing, and what to pass to ``new_server`` to have it."""
+        self.name = name
+        self._option = option
+        self._error = error
+
+    def get(self) -> T:
+        """The value in the runtime of this event loop, or of the call that this thread serves. Raises `NotRunning`."""
+        runtime = current()
+        if runtime is not None:
+            try:
+                return cast(T, runtime.values[self])
+            except KeyError:
+                pass
+        raise self._missing(runtime)
+
+    def _missing(self, runtime: Runtime | None) -> NotRunning:
+        if runtime is None:
+            where = "no hrpc server is running in this event loop (or not yet)"
+            return self._error(f"{self.name}: {where}; use it in a handler, a job or a hook, with {self._option}")
+        return self._error(f"{self.name}: the server {runtime.server_name!r} has none; pass {self._option} to new_server")
+
+
+class Runtime:
+    """One running server: its name and the values it provides."""
+
+    def __init__(self, server_name: str, stack_skip: int = 1) -> None:
+        self.server_name = server_name
+        self.stack_skip = stack_skip
+        self.values: dict[Slot[Any], object] = {}
+        self.exit_hooks: list[Hook] = []
+        self.restart_hooks: list[Hook] = []
+
+    @contextmanager
+    def provide(self, slot: Slot[T], value: T) -> Iterator[None]:
+        """Fills a slot for as long as the context lasts, then puts back what was there."""
+        missing = object()
+        before = self.values.get(slot, missing)
+        self.values[slot] = value
+        try:
+            yield
+        finally:
+            if before is missing:
+                del self.values[slot]
+            else:
+                self.values[slot] = before
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Makes this the runtime of the running event loop. Raises `AlreadyRunning` when it has one."""
+        loop = asyncio.get_running_loop()
+        other = _runtimes.get(loop)
+        if other is not None:
+            raise AlreadyRunning(
+                f"the server {other.server_name!r} runs in this event loop already; stop it first, or give "
+                f"{self.server_name!r} an event loop or a process of its own"
+            )
+        _runtimes[loop] = self
+        try:
+            yield
+        finally:
+            del _runtimes[loop]
+
+
+_runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+_of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrpc_runtime", default=None)
+
+# Hooks of modules that were imported before a server ran; the next server to stop or to restart takes them.
+early_exit_hooks: list[Hook] = []
+early_restart_hooks: list[Hook] = []
+
+
+def enter_thread(runtime: Runtime) -> None:
+    """Makes `runtime` that of a context that is about to run in a thread, where there is no event loop to find it by."""
+    _of_thread.set(runtime)
+
+
+def current() -> Runtime | None:
+    """The runtime of the running event loop, else the one this thread was entered with, else None."""
+    try:
+        return _runtimes.get(asyncio.get_running_loop())
+    except RuntimeError:
+        return _of_thread.get()

@@ -1,0 +1,110 @@
+"""Hooks into the life of the process: what to run before it exits, and when it is told to restart.
+
+::
+
+    from hrpc import life
+
+    life.when_exit(close_something)          # any function without arguments, sync or async
+
+Exit hooks run when the calls have drained, the one registered last first, while the pools are still open. Each has a
+time limit; one that raises or hangs is reported and the next one runs. Restart hooks run on SIGHUP in the order of
+registration, while the process goes on serving. Sync hooks run in a thread of their own, so that they may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable
+
+from hrpc import _runtime
+from hrpc._runtime import Hook
+from hrpc.errors import StepTimeout
+
+
+def when_exit(hook: Hook) -> None:
+    """Registers a function to run before the process exits. May be called at import, before a server runs."""
+    runtime = _runtime.current()
+    (_runtime.early_exit_hooks if runtime is None else runtime.exit_hooks).append(hook)
+
+
+def when_restart(hook: Hook) -> None:
+    """Registers a function to run on SIGHUP. May be called at import, before a server runs."""
+    runtime = _runtime.current()
+    (_runtime.early_restart_hooks if runtime is None else runtime.restart_hooks).append(hook)
+
+
+async def run_exit_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
+    """Takes and runs all exit hooks, `limit` seconds for each; gives the errors."""
+    hooks = [*_runtime.early_exit_hooks, *runtime.exit_hooks]
+    _runtime.early_exit_hooks.clear()
+    runtime.exit_hooks.clear()
+    return await _run_all("exit hook", hooks[::-1], limit)
+
+
+async def run_restart_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
+    """Runs all restart hooks, `limit` seconds for each; gives the errors."""
+    return await _run_all("restart hook", [*_runtime.early_restart_hooks, *runtime.restart_hooks], limit)
+
+
+async def _run_all(kind: str, hooks: list[Hook], limit: float) -> list[Exception]:
+    errors: list[Exception] = []
+    for hook in hooks:
+        name = f"{kind} {getattr(hook, '__qualname__', None) or repr(hook)}"
+        task = asyncio.ensure_future(_run(hook))
+        await asyncio.wait({task}, timeout=limit)
+        if not task.done():
+            task.cancel()
+            errors.append(StepTimeout(name, limit))
+        elif task.cancelled():
+            errors.append(_noted(RuntimeError("cancelled itself"), name))
+        elif isinstance(error := task.exception(), Exception):
+            errors.append(_noted(error, name))
+    return errors
+
+
+def _noted(error: Exception, name: str) -> Exception:
+    error.add_note(f"raised by {name}")
+    return error
+
+
+async def _run(hook: Hook) -> None:
+    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None)):
+        await hook()
+        return
+    result = await _in_daemon_thread(hook)
+    if inspect.isawaitable(result):
+        await result
+
+
+def _in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:
+    # A daemon thread, because the interpreter waits at its exit for those of an executor: a hook that hangs would
+    # keep the process for ever.
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[object] = loop.create_future()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = context.run(function)
+        except BaseException as caught:  # noqa: BLE001 - carried over to the loop, where it is reported
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    runtime = _runtime.current()
+    context = contextvars.copy_context()
+    if runtime is not None:
+        context.run(_runtime.enter_thread, runtime)
+    threading.Thread(target=run, name="hrpc-hook", daemon=True).start()
+    return future
