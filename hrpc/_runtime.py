@@ -42,7 +42,9 @@ class Slot(Generic[T]):
         if runtime is None:
             where = "no hrpc server is running in this event loop (or not yet)"
             return self._error(f"{self.name}: {where}; use it in a handler, a job or a hook, with {self._option}")
-        return self._error(f"{self.name}: the server {runtime.server_name!r} has none; pass {self._option} to new_server")
+        return self._error(
+            f"{self.name}: the server {runtime.server_name!r} has none; pass {self._option} to new_server"
+        )
 
 
 class Runtime:
@@ -95,7 +97,7 @@ early_restart_hooks: list[Hook] = []
 
 
 def enter_thread(runtime: Runtime) -> None:
-    """Makes `runtime` that of a context that is about to run in a thread, where there is no event loop to find it by."""
+    """Makes `runtime` the current one of a context that will run in a thread, where no event loop leads to it."""
     _of_thread.set(runtime)
 
 

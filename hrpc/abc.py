@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import grpc
 
@@ -114,7 +114,7 @@ class Discovery(Protocol):
     def instances(self, name: str, tag: str) -> Watched[Sequence[Instance]]:
         """The instances of `name` with `tag` that pass their checks. The first call for a name begins its watch."""
 
-    def fetch(self, name: str, tag: str) -> Sequence[Instance]:
+    def fetch_instances(self, name: str, tag: str) -> Sequence[Instance]:
         """The same, asked for now. Blocks the calling thread; for the first use of a name that nobody announced."""
 
 
@@ -130,8 +130,23 @@ class KeyValue(Protocol):
     def watch(self, key: str) -> Watched[bytes | None]:
         """The value of `key`, followed. The first call for a key begins its watch."""
 
-    def fetch(self, key: str) -> bytes | None:
+    def fetch_key(self, key: str) -> bytes | None:
         """The value of `key`, asked for now. Blocks the calling thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a registry finds out whether an instance is well. Durations are in seconds.
+
+    `target` is a URL for kind "http", and ``host:port/service`` of the standard gRPC health service for kind "grpc".
+    """
+
+    kind: Literal["http", "grpc"]
+    target: str
+    interval: float
+    timeout: float
+    deregister_after: float
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +160,15 @@ class Registration:
     tags: tuple[str, ...]
     meta: Mapping[str, str]
     weight: int
-    check: Mapping[str, object]
+    check: Check
 
 
 class Registry(Protocol):
     """Keeps a service listed while it is entered."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the registry listed the service when it was last asked."""
 
     def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
         """Registers; keeps the entry alive, whatever happens to the registry; deregisters at the end."""
@@ -169,5 +188,3 @@ class Engine(Protocol):
 
         A second call with a shorter grace shortens the first.
         """
-
-

@@ -11,7 +11,7 @@
     ├── StepTimeout                 a step of the stop took longer than its limit
     ├── NotRunning                  a resource was asked for outside a running server (also a RuntimeError)
     │   └── NotInitialized          the same, for `configs`
-    ├── AlreadyRunning              a second server on one event loop, or a change to a running one (also a RuntimeError)
+    ├── AlreadyRunning              a second server in one event loop, a change to a running one (also a RuntimeError)
     ├── BindError                   a port cannot be listened on
     │   └── PortTaken
     ├── CertificateError            a certificate or key that cannot be used

@@ -71,12 +71,16 @@ def _noted(error: Exception, name: str) -> Exception:
 
 
 async def _run(hook: Hook) -> None:
-    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None)):
-        await hook()
-        return
-    result = await _in_daemon_thread(hook)
-    if inspect.isawaitable(result):
-        await result
+    try:
+        result = hook() if _is_async(hook) else await _in_daemon_thread(hook)
+        if inspect.isawaitable(result):
+            await result
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"raised {error!r}; the process ends by itself after the last step") from error
+
+
+def _is_async(hook: Hook) -> bool:
+    return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
 
 
 def _in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:

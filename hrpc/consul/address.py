@@ -1,0 +1,78 @@
+"""The address that a service tells others to connect to."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from hrpc.errors import OptionError
+from hrpc.option import Consul
+
+# Reserved for documentation (RFC 5737, RFC 3849): asking for the route to it sends nothing.
+_ANYWHERE = ("192.0.2.1", "2001:db8::1")
+
+
+def advertised(
+    explicit: str | None,
+    consul: Consul,
+    listen_host: str,
+    environ: Mapping[str, str] | None = None,
+    route: Callable[[str, int], str | None] | None = None,
+) -> str:
+    """The first of: what the code says, ``HRPC_ADVERTISE``, ``POD_IP``, the one interface that is listened on, this
+    machine's end of the route to Consul, its end of the default route; the loopback only for an agent that is on it.
+
+    Raises `OptionError` when none is left, or when an explicit one cannot be connected to.
+    """
+    environ = os.environ if environ is None else environ
+    route = route or _route
+    for origin, value in (
+        ("hrpc.with_registration(address=…)", explicit),
+        ("HRPC_ADVERTISE", environ.get("HRPC_ADVERTISE")),
+        ("POD_IP", environ.get("POD_IP")),
+    ):
+        if value:
+            return _checked(origin, value)
+    if not ipaddress.ip_address(listen_host).is_unspecified:
+        return listen_host
+    agent = urlsplit(consul.url)
+    candidates = [route(agent.hostname, agent.port or 8500)] if agent.hostname else []
+    candidates += [route(host, 9) for host in _ANYWHERE]
+    addresses = [address for address in candidates if address]
+    for address in addresses:
+        if not ipaddress.ip_address(address).is_loopback:
+            return address
+    local_agent = agent.scheme == "unix" or (addresses and ipaddress.ip_address(addresses[0]).is_loopback)
+    if local_agent:
+        return "127.0.0.1"
+    raise OptionError(
+        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
+        "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"
+    )
+
+
+def _checked(origin: str, value: str) -> str:
+    address = value.strip("[]")
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        if address.replace("-", "").replace(".", "").isalnum() and address.isascii():
+            return address
+        raise OptionError(f"{origin}: {value!r} is neither an IP address nor a host name") from None
+    if ip.is_unspecified or ip.is_multicast:
+        raise OptionError(f"{origin}: nobody can connect to {value!r}; take the address of an interface") from None
+    return address
+
+
+def _route(host: str, port: int) -> str | None:
+    """This machine's address on the way to `host`; asks the kernel, sends nothing."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as sock:
+            sock.connect(address)
+            return str(sock.getsockname()[0])
+    except OSError:
+        return None

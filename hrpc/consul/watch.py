@@ -1,0 +1,122 @@
+"""Following a value in Consul by blocking queries.
+
+The rules for the index are Consul's (https://developer.hashicorp.com/consul/api-docs/features/blocking): an index that
+is not above 0, or goes backwards, starts the watch again; so does every error, because an agent that lost its data
+counts from the beginning and would hold a query with the old index for its whole wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from loguru import logger
+
+from hrpc.errors import ConsulError, ConsulUnreachable
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 55.0
+"""Seconds for which Consul may hold a query."""
+EMPTY_HOLD = 5.0
+"""Seconds for which the last instances are kept when a list is suddenly empty: an agent that has just started, or a
+token that has lost its rights, gives an empty list, too."""
+_SHORTEST_ROUND = 0.02
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling from 0.1 to 1, the upper half of it at random."""
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 10))
+    return random.uniform(0.5, 1.0) * float(pause)
+
+
+class Watch(Generic[T]):
+    """A value that `run` keeps up to date. `query(index, wait)` asks Consul and gives (index, value)."""
+
+    def __init__(
+        self, name: str, query: Callable[[int | None, float], Awaitable[tuple[int, T]]], empty: T, hold: float = 0.0
+    ) -> None:
+        self.name = name
+        self.value = empty
+        self._query = query
+        self._empty = empty
+        self._hold = hold
+        self._held_until = math.inf
+        self._confirmed = -math.inf
+        self._callbacks: list[Callable[[], None]] = []
+        self._answered = asyncio.Event()
+        self._error: ConsulError | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether Consul has answered at least once."""
+        return self._confirmed != -math.inf
+
+    def age(self) -> float:
+        """Seconds since Consul last confirmed the value; infinite before the first answer."""
+        return asyncio.get_running_loop().time() - self._confirmed
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Calls back after every change of the value."""
+        self._callbacks.append(callback)
+
+    async def ready(self, timeout: float) -> None:
+        """Waits for the first answer, at most `timeout` seconds; raises `ConsulError`."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._answered.wait()
+        except TimeoutError:
+            raise self._error or ConsulUnreachable(f"{self.name}: no answer from Consul within {timeout:g} s") from None
+
+    def accept(self, value: T) -> None:
+        """Takes a value that Consul has just given."""
+        self._confirmed = asyncio.get_running_loop().time()
+        self._held_until = math.inf
+        changed, self.value = value != self.value, value
+        self._answered.set()
+        if changed:
+            for callback in self._callbacks:
+                callback()
+
+    async def run(self) -> None:
+        """Follows the value until cancelled; heals for ever."""
+        index: int | None = None
+        failures = 0
+        while True:
+            try:
+                index = await self._round(index)
+            except ConsulError as error:
+                if self._error is None:
+                    logger.warning("{}: not followed at the moment: {}", self.name, error)
+                self._error, index = error, None
+                await asyncio.sleep(backoff(failures))
+                failures += 1
+            else:
+                if self._error is not None:
+                    logger.info("{}: followed again", self.name)
+                self._error, failures = None, 0
+
+    async def _round(self, index: int | None) -> int | None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        wait = min(LONGEST_WAIT, max(0.1, self._held_until - began))
+        newest, value = await self._query(index, wait)
+        self._take(value)
+        if newest <= 0 or (index is not None and newest < index):
+            newest = 0
+        # Consul may wake a query for changes of others: a bound for the rate, below what a caller notices.
+        await asyncio.sleep(max(0.0, began + _SHORTEST_ROUND - loop.time()))
+        return newest or None
+
+    def _take(self, value: T) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._hold and value == self._empty and self.value != self._empty and now < self._held_until:
+            if self._held_until == math.inf:
+                self._held_until = now + self._hold
+                logger.warning("{}: suddenly empty; the last known are kept for {:g} s", self.name, self._hold)
+            return
+        self.accept(value)

@@ -1,0 +1,414 @@
+"""What ``new_server`` takes: options, folded into one frozen `Settings`. Nothing here does I/O.
+
+An option is checked where it is made; what only shows when all are known is checked by `fold`. Every error is an
+`OptionError` that says which option to change.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from hrpc.abc import Database
+from hrpc.errors import InvalidPort, MissingServerName, OptionError
+
+Hook = Callable[[], Any]
+
+DEFAULT_PORT = 8888
+DEFAULT_HEALTH_PORT = 6688
+DEFAULT_METRICS_PORT = 2112
+DEFAULT_CONSUL = "127.0.0.1:8500"
+
+_DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+
+
+class Environment(StrEnum):
+    """Where a service runs. It is the tag of its registration and the first part of every KV key."""
+
+    DEVELOPMENT = "development"
+    TESTING = "testing"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consul:
+    """Where Consul is. The token never appears in a repr.
+
+    `address` is ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:///path``. `prefix` replaces the
+    environment at the front of every KV key. `timeout` is in seconds and holds for each request.
+
+    ``CONFIGS_ADDR``, ``CONFIGS_TOKEN`` and ``CONFIGS_DATACENTER``, when not empty, win over what is given here;
+    Consul's own ``CONSUL_HTTP_ADDR``, ``CONSUL_HTTP_TOKEN``, ``CONSUL_HTTP_TOKEN_FILE``, ``CONSUL_HTTP_SSL``, ``CONSUL_CACERT``,
+    ``CONSUL_CLIENT_CERT`` and ``CONSUL_CLIENT_KEY`` stand in for what neither gives
+    (https://developer.hashicorp.com/consul/commands#environment-variables).
+    """
+
+    address: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    datacenter: str | None = None
+    prefix: str | None = None
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            _consul_url(self.address)
+        if not self.timeout > 0:
+            raise OptionError(f"Consul(timeout={self.timeout!r}): takes seconds above 0")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise OptionError("Consul(client_cert=…, client_key=…): give both or none")
+        if self.prefix is not None and (not self.prefix.strip("/") or self.prefix != self.prefix.strip("/")):
+            raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path without a slash at its ends")
+
+    @property
+    def url(self) -> str:
+        """The address as a URL: its scheme is http, https or unix."""
+        return _consul_url(self.address or DEFAULT_CONSUL)
+
+
+def _consul_url(address: str) -> str:
+    url = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme == "unix" and parts.path:
+        return url
+    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or port == 0:
+        raise OptionError(
+            f"Consul address {address!r}: takes host:port, http://host:port, https://host:port or unix:///path "
+            "(from Consul(address=…), CONFIGS_ADDR or CONSUL_HTTP_ADDR)"
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _from_environment(consul: Consul | None, environ: Mapping[str, str]) -> Consul | None:
+    """Lays the environment variables over and under what the code gives; None when Consul is not wanted at all."""
+    given = {name: environ.get(name) or None for name in ("CONFIGS_ADDR", "CONFIGS_TOKEN", "CONFIGS_DATACENTER")}
+    if consul is None:
+        if given["CONFIGS_ADDR"] is None:
+            return None
+        consul = Consul()
+    standard = environ.get("CONSUL_HTTP_ADDR") or None
+    if standard and "://" not in standard and environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "true"):
+        standard = f"https://{standard}"
+    token = given["CONFIGS_TOKEN"] or consul.token
+    token_file = consul.token_file if token is None else None
+    if token is None and token_file is None:
+        token, token_file = environ.get("CONSUL_HTTP_TOKEN") or None, environ.get("CONSUL_HTTP_TOKEN_FILE") or None
+    return replace(
+        consul,
+        address=given["CONFIGS_ADDR"] or consul.address or standard or DEFAULT_CONSUL,
+        token=token,
+        token_file=token_file,
+        datacenter=given["CONFIGS_DATACENTER"] or consul.datacenter,
+        ca_cert=consul.ca_cert or environ.get("CONSUL_CACERT") or None,
+        client_cert=consul.client_cert or environ.get("CONSUL_CLIENT_CERT") or None,
+        client_key=consul.client_key or environ.get("CONSUL_CLIENT_KEY") or None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Paths of the server's PEM files: the certificate with its chain, and its private key."""
+
+    public: str
+    private: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSettings:
+    """What the service says of itself in Consul. See `with_registration`."""
+
+    address: str | None = None
+    weight: int = 1
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    check_interval: float = 5.0
+    check_timeout: float = 3.0
+    deregister_after: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopSettings:
+    """The waits and limits of a stop, in seconds. See `with_graceful_stop`."""
+
+    drain_delay: float | None = None
+    grace: float = 20.0
+    step_limit: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a server is made from; the defaults are those of the Go framework."""
+
+    server_name: str = ""
+    environment: Environment = Environment.DEVELOPMENT
+    host: str = "0.0.0.0"
+    port: int = DEFAULT_PORT
+    consul: Consul | None = None
+    databases: tuple[Database, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    target: Literal["auto", "name", "address"] = "auto"
+    registration: RegistrationSettings = RegistrationSettings()
+    health_port: int | None = None
+    metrics_port: int | None = None
+    certificates: Certificates | None = None
+    exit_listeners: tuple[Hook, ...] = ()
+    restart_listeners: tuple[Hook, ...] = ()
+    stop: StopSettings = StopSettings()
+    stack_skip: int = 1
+
+    @property
+    def kv_prefix(self) -> str:
+        """What stands before every KV key: the prefix of `Consul`, else the environment."""
+        return (self.consul and self.consul.prefix) or str(self.environment)
+
+    @property
+    def drain_delay(self) -> float:
+        """Seconds between leaving Consul and refusing calls. Without Consul nobody has to notice."""
+        if self.stop.drain_delay is not None:
+            return self.stop.drain_delay
+        return 1.0 if self.consul is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One argument of ``new_server``: the fields of `Settings` that it sets. Later options win over earlier ones."""
+
+    name: str
+    changes: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.changes.items())})"
+
+
+def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) -> Settings:
+    """One `Settings` from all options and the environment, checked as a whole. Raises `OptionError`."""
+    changes: dict[str, Any] = {}
+    for option in options:
+        if not isinstance(option, Option):
+            raise OptionError(f"new_server takes options such as hrpc.with_server_name(…), not {option!r}")
+        changes.update(option.changes)
+    settings = Settings(**changes)
+    if not settings.server_name:
+        raise MissingServerName
+    environ = os.environ if environ is None else environ
+    settings = replace(settings, consul=_from_environment(settings.consul, environ))
+    _check_ports(settings)
+    _check_databases(settings)
+    if settings.upstreams and settings.consul is None:
+        raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
+    return settings
+
+
+def _check_ports(settings: Settings) -> None:
+    users: dict[int, str] = {}
+    ports = {
+        "hrpc.with_listen_port": settings.port,
+        "hrpc.with_health_check": settings.health_port,
+        "hrpc.with_metrics": settings.metrics_port,
+    }
+    for option, port in ports.items():
+        if port and users.setdefault(port, option) != option:
+            raise OptionError(
+                f"port {port} is given to both {users[port]} and {option}: choose another for one of them"
+            )
+
+
+def _check_databases(settings: Settings) -> None:
+    names = [database.name for database in settings.databases]
+    for database in settings.databases:
+        if names.count(database.name) > 1:
+            raise OptionError(f"hrpc.with_databases: {database.name} is given twice")
+        if database.needs_settings and settings.consul is None:
+            raise OptionError(
+                f"hrpc.with_databases({database.name}.new()) has no settings: give them in code, "
+                f"{database.name}.new(address=…), or pass hrpc.with_consul(…) to read the KV key "
+                f"{settings.kv_prefix}/databases/{database.name}"
+            )
+
+
+def _port(option: str, port: object, lowest: int = 0) -> int:
+    if type(port) is not int or not lowest <= port <= 65535:
+        raise InvalidPort(option, port)
+    return port
+
+
+def _seconds(option: str, name: str, value: object, lowest: float = 0.0) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < float("inf"):
+        raise OptionError(f"{option}({name}={value!r}): takes seconds, {lowest:g} or more")
+    return float(value)
+
+
+def _service_name(option: str, name: object) -> str:
+    if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name):
+        raise OptionError(
+            f"{option}({name!r}): a service is found by DNS as well, so its name takes 1 to 63 letters, digits and "
+            "hyphens, without a hyphen at its ends"
+        )
+    return name
+
+
+def _hooks(option: str, hooks: tuple[Hook, ...]) -> tuple[Hook, ...]:
+    for hook in hooks:
+        if not callable(hook):
+            raise OptionError(f"{option}: {hook!r} is not a function without arguments")
+    return hooks
+
+
+def with_server_name(name: str) -> Option:
+    """The name of the service, under which others find it. Required."""
+    if not name:
+        raise MissingServerName
+    return Option("with_server_name", {"server_name": _service_name("hrpc.with_server_name", name)})
+
+
+def with_environment(environment: Environment | str) -> Option:
+    """Where the service runs; development when not given."""
+    try:
+        return Option("with_environment", {"environment": Environment(environment)})
+    except ValueError:
+        known = ", ".join(Environment)
+        raise OptionError(f"hrpc.with_environment({environment!r}): takes one of {known}") from None
+
+
+def with_listen_port(port: int, host: str = "0.0.0.0") -> Option:
+    """The port, and the address of the interface, to serve gRPC on; 8888 on all of IPv4 when not given.
+
+    Port 0 is any free one: `Server.port` tells which, and it is the one registered.
+    """
+    if not isinstance(host, str) or not host:
+        raise OptionError(f"hrpc.with_listen_port(host={host!r}): takes an address such as 0.0.0.0, 127.0.0.1 or ::")
+    return Option("with_listen_port", {"port": _port("hrpc.with_listen_port", port), "host": host})
+
+
+def with_consul(consul: Consul | None = None) -> Option:
+    """Register with Consul, find others in it, read configuration from it; see `Consul` for the environment."""
+    if consul is not None and not isinstance(consul, Consul):
+        raise OptionError(f'hrpc.with_consul: takes hrpc.Consul(address="host:port", …), not {type(consul).__name__}')
+    return Option("with_consul", {"consul": consul or Consul()})
+
+
+def with_registration(
+    *,
+    address: str | None = None,
+    weight: int = 1,
+    version: str | None = None,
+    tags: Iterable[str] = (),
+    meta: Mapping[str, str] | None = None,
+    check_interval: float = 5.0,
+    check_timeout: float = 3.0,
+    deregister_after: float = 600.0,
+) -> Option:
+    """What the service says of itself in Consul.
+
+    `address` is what others connect to; when not given, ``HRPC_ADVERTISE``, ``POD_IP``, or the address of the route to
+    Consul. Consul asks the health check every `check_interval` seconds, and removes an instance whose check stayed
+    critical for `deregister_after` seconds (at least 60, Consul's own floor). `meta` takes up to 62 keys.
+    The limits of `meta` are Consul's (https://developer.hashicorp.com/consul/api-docs/agent/service#meta).
+    """
+    option = "hrpc.with_registration"
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 65535:
+        raise OptionError(f"{option}(weight={weight!r}): takes 1 to 65535")
+    meta = dict(meta or {})
+    if len(meta) > 62:
+        raise OptionError(f"{option}: meta has {len(meta)} keys, Consul takes 64 and hrpc uses 2")
+    for key, value in meta.items():
+        if not isinstance(key, str) or not _META_KEY.fullmatch(key):
+            raise OptionError(f"{option}: meta key {key!r} takes 1 to 128 of A-Z a-z 0-9 _ -")
+        if not isinstance(value, str) or len(value.encode()) > 512:
+            raise OptionError(f"{option}: meta {key!r} takes a string of at most 512 bytes")
+    registration = RegistrationSettings(
+        address,
+        weight,
+        version,
+        tuple(tags),
+        meta,
+        _seconds(option, "check_interval", check_interval, 1.0),
+        _seconds(option, "check_timeout", check_timeout, 0.1),
+        _seconds(option, "deregister_after", deregister_after, 60.0),
+    )
+    return Option("with_registration", {"registration": registration})
+
+
+def with_databases(*databases: Database) -> Option:
+    """The databases to open: ``mysql.new()``, ``redis.new()``."""
+    for database in databases:
+        if not callable(getattr(database, "open", None)):
+            raise OptionError(f"hrpc.with_databases: takes mysql.new(…) or redis.new(…), not {database!r}")
+    return Option("with_databases", {"databases": databases})
+
+
+def with_upstreams(*names: str) -> Option:
+    """The services that this one calls: their instances are known before the first call is served."""
+    checked = tuple(_service_name("hrpc.with_upstreams", name) for name in names)
+    return Option("with_upstreams", {"upstreams": checked})
+
+
+def with_target(kind: Literal["auto", "name", "address"]) -> Option:
+    """What ``service.get(…).target()`` gives: ``name:port``, ``ip:port``, or (auto) the name inside Kubernetes only."""
+    if kind not in ("auto", "name", "address"):
+        raise OptionError(f'hrpc.with_target({kind!r}): takes "auto", "name" or "address"')
+    return Option("with_target", {"target": kind})
+
+
+def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
+    """Answer health probes over HTTP on `port`; Consul asks there, too."""
+    return Option("with_health_check", {"health_port": _port("hrpc.with_health_check", port)})
+
+
+def with_metrics(port: int = DEFAULT_METRICS_PORT) -> Option:
+    """Answer ``/metrics`` in Prometheus' format over HTTP on `port`."""
+    return Option("with_metrics", {"metrics_port": _port("hrpc.with_metrics", port)})
+
+
+def with_server_certs(public: str | os.PathLike[str], private: str | os.PathLike[str]) -> Option:
+    """Serve TLS with these PEM files: the certificate (and its chain), and its private key."""
+    return Option("with_server_certs", {"certificates": Certificates(os.fspath(public), os.fspath(private))})
+
+
+def with_exit_listeners(*hooks: Hook) -> Option:
+    """Functions to run before the process exits; the same as `life.when_exit` for each."""
+    return Option("with_exit_listeners", {"exit_listeners": _hooks("hrpc.with_exit_listeners", hooks)})
+
+
+def with_restart_listeners(*hooks: Hook) -> Option:
+    """Functions to run on SIGHUP; the same as `life.when_restart` for each."""
+    return Option("with_restart_listeners", {"restart_listeners": _hooks("hrpc.with_restart_listeners", hooks)})
+
+
+def with_graceful_stop(*, drain_delay: float | None = None, grace: float = 20.0, step_limit: float = 5.0) -> Option:
+    """The waits and limits of a stop, in seconds.
+
+    `drain_delay`: between leaving Consul and refusing calls, so that callers notice (1 with Consul, 0 without).
+    `grace`: for running calls to end. `step_limit`: for each other step and each exit hook.
+    The whole fits in the 30 s that Kubernetes gives by default
+    (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination).
+    """
+    option = "hrpc.with_graceful_stop"
+    stop = StopSettings(
+        None if drain_delay is None else _seconds(option, "drain_delay", drain_delay),
+        _seconds(option, "grace", grace),
+        _seconds(option, "step_limit", step_limit, 0.001),
+    )
+    return Option("with_graceful_stop", {"stop": stop})
+
+
+def with_stack_skip(frames: int) -> Option:
+    """How many frames of wrappers lie between a log call and the line that the log names; 1 names the direct caller."""
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
+        raise OptionError(f"hrpc.with_stack_skip({frames!r}): takes 0 or more")
+    return Option("with_stack_skip", {"stack_skip": frames})
