@@ -1,0 +1,34 @@
+"""Real servers for tests and for the demo: Consul, MySQL (or MariaDB) and Redis, each on a free port of 127.0.0.1.
+
+::
+
+    with consul_server() as consul, mysql_server() as mysql:
+        ...                     # consul.address, mysql.port, mysql.username, …
+        mysql.kill()            # SIGKILL, as a machine that dies
+        mysql.start()           # the same port and the same data; returns when it answers
+
+A server runs in a container where a Docker engine answers and the image is there already (nothing is pulled), else as
+a program of this machine in a temporary folder. It ends with the ``with`` block, and also when this process is killed.
+"""
+
+from hrpc.testing.servers.backend import Backend
+from hrpc.testing.servers.consul import ConsulServer, consul_server
+from hrpc.testing.servers.errors import ServerFailed, ServerMissing
+from hrpc.testing.servers.mysql import MySQLServer, mysql_server
+from hrpc.testing.servers.ports import reserved_port
+from hrpc.testing.servers.redis import RedisServer, redis_server
+from hrpc.testing.servers.server import Server
+
+__all__ = [
+    "Backend",
+    "ConsulServer",
+    "MySQLServer",
+    "RedisServer",
+    "Server",
+    "ServerFailed",
+    "ServerMissing",
+    "consul_server",
+    "mysql_server",
+    "redis_server",
+    "reserved_port",
+]

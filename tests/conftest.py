@@ -1,0 +1,111 @@
+"""The servers that tests share, the servers that tests may kill, and what the run says about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from hrpc.testing.servers import (
+    ConsulServer,
+    MySQLServer,
+    RedisServer,
+    Server,
+    ServerMissing,
+    consul_server,
+    mysql_server,
+    redis_server,
+    reserved_port,
+)
+
+S = TypeVar("S", bound=Server)
+
+_ran = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ran] = set()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    ran = config.stash[_ran]
+    if ran:
+        terminalreporter.section("servers")
+        terminalreporter.write_line("\n".join(sorted(ran)))
+
+
+class Launch:
+    """Starts servers that end with the fixture; where one is missing, skips, or fails in CI."""
+
+    def __init__(self, stack: ExitStack, config: pytest.Config) -> None:
+        self._stack = stack
+        self._config = config
+
+    def __call__(self, make: Callable[[], AbstractContextManager[S]]) -> S:
+        try:
+            server = self._stack.enter_context(make())
+        except ServerMissing as missing:
+            if os.environ.get("CI"):
+                pytest.fail(f"CI must have every server: {missing}", pytrace=False)
+            pytest.skip(str(missing))
+        self._config.stash[_ran].add(f"{server.name}: {server.source}")
+        return server
+
+
+@pytest.fixture(scope="session")
+def _shared(pytestconfig: pytest.Config) -> Iterator[Launch]:
+    with ExitStack() as stack:
+        yield Launch(stack, pytestconfig)
+
+
+@pytest.fixture
+def launch(pytestconfig: pytest.Config) -> Iterator[Launch]:
+    """Starts further servers for one test: ``launch(lambda: consul_server({"acl": …}))``."""
+    with ExitStack() as stack:
+        yield Launch(stack, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def consul(_shared: Launch) -> ConsulServer:
+    """The Consul of the whole run: use names of your own, and leave it running."""
+    return _shared(consul_server)
+
+
+@pytest.fixture(scope="session")
+def mariadb(_shared: Launch) -> MySQLServer:
+    """The MySQL (or MariaDB) of the whole run: use tables of your own, and leave it running."""
+    return _shared(mysql_server)
+
+
+@pytest.fixture(scope="session", name="redis_server")
+def shared_redis(_shared: Launch) -> RedisServer:
+    """The Redis of the whole run: use keys of your own, and leave it running."""
+    return _shared(redis_server)
+
+
+@pytest.fixture
+def own_consul(launch: Launch) -> ConsulServer:
+    """A fresh Consul for one test, which may kill it."""
+    return launch(consul_server)
+
+
+@pytest.fixture
+def own_mariadb(launch: Launch) -> MySQLServer:
+    """A fresh MySQL (or MariaDB) for one test, which may kill it."""
+    return launch(mysql_server)
+
+
+@pytest.fixture
+def own_redis(launch: Launch) -> RedisServer:
+    """A fresh Redis for one test, which may kill it."""
+    return launch(redis_server)
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nobody listens, and that no other server of ours gets meanwhile."""
+    with reserved_port() as port:
+        yield port
