@@ -96,9 +96,14 @@ early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 
 
-def enter_thread(runtime: Runtime) -> None:
-    """Makes `runtime` the current one of a context that will run in a thread, where no event loop leads to it."""
-    _of_thread.set(runtime)
+def enter_thread(runtime: Runtime) -> contextvars.Token[Runtime | None]:
+    """Makes `runtime` the current one of a context that runs in a thread, where no event loop leads to it."""
+    return _of_thread.set(runtime)
+
+
+def leave_thread(token: contextvars.Token[Runtime | None]) -> None:
+    """Undoes the `enter_thread` that gave `token`."""
+    _of_thread.reset(token)
 
 
 def current() -> Runtime | None:

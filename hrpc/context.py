@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +66,24 @@ def current() -> Context | None:
     return _current.get()
 
 
+def enter(context: Context) -> Token[Context | None]:
+    """Makes `context` the current one, of this task and of those that it starts from now on."""
+    return _current.set(context)
+
+
+def leave(token: Token[Context | None]) -> None:
+    """Undoes the `enter` that gave `token`."""
+    _current.reset(token)
+
+
 @contextmanager
 def entered(context: Context) -> Iterator[Context]:
     """Makes `context` the current one."""
-    token = _current.set(context)
+    token = enter(context)
     try:
         yield context
     finally:
-        _current.reset(token)
+        leave(token)
 
 
 @contextmanager

@@ -45,8 +45,8 @@ class Consul:
     environment at the front of every KV key. `timeout` is in seconds and holds for each request.
 
     ``CONFIGS_ADDR``, ``CONFIGS_TOKEN`` and ``CONFIGS_DATACENTER``, when not empty, win over what is given here;
-    Consul's own ``CONSUL_HTTP_ADDR``, ``CONSUL_HTTP_TOKEN``, ``CONSUL_HTTP_TOKEN_FILE``, ``CONSUL_HTTP_SSL``, ``CONSUL_CACERT``,
-    ``CONSUL_CLIENT_CERT`` and ``CONSUL_CLIENT_KEY`` stand in for what neither gives
+    Consul's own ``CONSUL_HTTP_ADDR``, ``CONSUL_HTTP_TOKEN``, ``CONSUL_HTTP_TOKEN_FILE``, ``CONSUL_HTTP_SSL``,
+    ``CONSUL_CACERT``, ``CONSUL_CLIENT_CERT`` and ``CONSUL_CLIENT_KEY`` stand in for what neither gives
     (https://developer.hashicorp.com/consul/commands#environment-variables).
     """
 

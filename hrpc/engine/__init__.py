@@ -1,0 +1,1 @@
+"""What serves gRPC: the engines behind the contract `hrpc.abc.Engine`."""

@@ -1,0 +1,83 @@
+"""Configuration values in Consul KV.
+
+::
+
+    from hrpc import configs
+
+    limit = int(configs.get("orders/limit"))       # {environment}/orders/limit
+    text = configs.sget("greeting")                # {environment}/services/{server}/greeting
+    await configs.set("orders/limit", "20")
+
+A value is followed from its first use on, so that reading it again costs nothing and gives what Consul has now.
+"""
+
+from __future__ import annotations
+
+from hrpc import _runtime
+from hrpc.abc import KeyValue, Watched
+from hrpc.errors import InvalidConfig, KeyNotExist, NotInitialized
+
+
+class Configs:
+    """The values of one running server."""
+
+    def __init__(self, store: KeyValue, prefix: str, server_name: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._own = f"{prefix}/services/{server_name}"
+        self._followed: dict[str, Watched[bytes | None]] = {}
+
+    def get(self, key: str) -> str:
+        """See the module's `get`."""
+        return self._text(f"{self._prefix}/{_clean(key)}")
+
+    def sget(self, key: str) -> str:
+        """See the module's `sget`."""
+        return self._text(f"{self._own}/{_clean(key)}")
+
+    async def set(self, key: str, value: str) -> None:
+        """See the module's `set`."""
+        await self._store.write(f"{self._prefix}/{_clean(key)}", value.encode())
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since Consul last confirmed each value that is followed."""
+        return {path: followed.age() for path, followed in self._followed.items()}
+
+    def _text(self, path: str) -> str:
+        followed = self._followed.get(path)
+        if followed is None:
+            followed = self._followed[path] = self._store.watch(path)
+        value = followed.value if followed.known else self._store.fetch_key(path)
+        if value is None:
+            raise KeyNotExist(path)
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidConfig(f"key {path!r}", None, "text in UTF-8", "other bytes") from error
+
+
+def _clean(key: str) -> str:
+    if not key.strip("/"):
+        raise ValueError(f"configs: {key!r} is not a key")
+    return key.strip("/")
+
+
+slot = _runtime.Slot[Configs]("configs", "hrpc.with_consul(…)", NotInitialized)
+
+
+def get(key: str) -> str:
+    """The value of ``{environment}/{key}``. The first use of a key asks Consul and blocks for that long.
+
+    Raises `KeyNotExist`, `NotInitialized`, `ConsulError`, or `InvalidConfig` when it is not text.
+    """
+    return slot.get().get(key)
+
+
+def sget(key: str) -> str:
+    """The value of ``{environment}/services/{server name}/{key}``: this service's own. Raises as `get`."""
+    return slot.get().sget(key)
+
+
+async def set(key: str, value: str) -> None:
+    """Stores ``{environment}/{key}``. Raises `NotInitialized` or `ConsulError`."""
+    await slot.get().set(key, value)

@@ -1,0 +1,47 @@
+"""What generated code registers, kept until the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from hrpc.errors import AlreadyRunning
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Recorder:
+    """Takes the two calls that generated code makes on a gRPC server."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Handler] = {}
+        self.generic: list[grpc.GenericRpcHandler] = []
+        self._closed = False
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """What ``add_…Servicer_to_server`` calls with the methods of a service."""
+        self._check_open()
+        for name, handler in method_handlers.items():
+            self.methods[f"/{service_name}/{name}"] = handler
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """What ``add_…Servicer_to_server`` calls as well, and older generated code alone."""
+        self._check_open()
+        for generic in generic_rpc_handlers:
+            # Made by grpc.method_handlers_generic_handler; there is no public way to ask it for its methods.
+            known = getattr(generic, "_method_handlers", None)
+            if isinstance(known, dict):
+                for path, handler in known.items():
+                    self.methods.setdefault(path, handler)
+            else:
+                self.generic.append(generic)
+
+    def close(self) -> None:
+        """Takes nothing any more: the methods have been handed to the engine."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AlreadyRunning("the server runs already: register servicers before it starts")
