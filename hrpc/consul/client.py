@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from consul import base
 
-from hrpc.abc import Instance
+from hrpc.abc import Instance, Registration
 from hrpc.consul.registrar import Registrar
 from hrpc.consul.transport import Transport, until_answered
 from hrpc.consul.watch import EMPTY_HOLD, Watch
@@ -42,6 +42,9 @@ async def connect(consul: Consul) -> AsyncIterator[Client]:
     """Opens a client, once the agent answers; ends its watches and closes it at the end. Raises `ConsulUnreachable`."""
     async with Transport(consul) as transport:
         await until_answered(transport, consul.timeout)
+        if consul.datacenter:
+            # An agent takes a datacenter that does not exist until it is asked for something there.
+            await transport.request("GET", "/v1/catalog/services", {"dc": consul.datacenter})
         async with asyncio.TaskGroup() as watches:
             client = Client(consul, transport, watches)
             try:
@@ -58,9 +61,19 @@ class Client:
         self._transport = transport
         self._api = Api(transport, consul.datacenter)
         self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
         self._watches: dict[Hashable, Watch[Any]] = {}
         self._running: list[asyncio.Task[None]] = []
-        self.registered = Registrar(transport, self._api).registered
+        self._registrar = Registrar(transport, self._api)
+
+    @property
+    def present(self) -> bool:
+        """Whether the agent listed this instance when it was last asked."""
+        return self._registrar.present
+
+    def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
+        """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
+        return self._registrar.registered(registration)
 
     def instances(self, name: str, tag: str) -> Watch[tuple[Instance, ...]]:
         """The passing instances of `name` with `tag`, followed."""
@@ -118,8 +131,14 @@ class Client:
         watch = self._watches.get(key)
         if watch is None:
             watch = self._watches[key] = Watch(name, query, empty, hold)
-            self._running.append(self._tasks.create_task(watch.run(), name=f"hrpc: watch of {name}"))
+            if _runs_in(self._loop):
+                self._follow(watch)
+            else:
+                self._loop.call_soon_threadsafe(self._follow, watch)
         return watch
+
+    def _follow(self, watch: Watch[Any]) -> None:
+        self._running.append(self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}"))
 
     async def _key(self, key: str, index: int | None, wait: float) -> tuple[int, bytes | None]:
         newest, entry = await self._api.kv.get(key, index=index, wait=f"{wait:g}s" if index else None)
@@ -140,6 +159,13 @@ class Client:
             return int(response.headers.get("X-Consul-Index") or 0), found
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._transport.not_consul(f"GET {path}", response.code) from error
+
+
+def _runs_in(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _instance(entry: dict[str, Any]) -> Instance:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -58,7 +59,7 @@ class Watch(Generic[T]):
 
     def age(self) -> float:
         """Seconds since Consul last confirmed the value; infinite before the first answer."""
-        return asyncio.get_running_loop().time() - self._confirmed
+        return time.monotonic() - self._confirmed
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Calls back after every change of the value."""
@@ -74,7 +75,7 @@ class Watch(Generic[T]):
 
     def accept(self, value: T) -> None:
         """Takes a value that Consul has just given."""
-        self._confirmed = asyncio.get_running_loop().time()
+        self._confirmed = time.monotonic()
         self._held_until = math.inf
         changed, self.value = value != self.value, value
         self._answered.set()
@@ -101,19 +102,18 @@ class Watch(Generic[T]):
                 self._error, failures = None, 0
 
     async def _round(self, index: int | None) -> int | None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.monotonic()
         wait = min(LONGEST_WAIT, max(0.1, self._held_until - began))
         newest, value = await self._query(index, wait)
         self._take(value)
         if newest <= 0 or (index is not None and newest < index):
             newest = 0
         # Consul may wake a query for changes of others: a bound for the rate, below what a caller notices.
-        await asyncio.sleep(max(0.0, began + _SHORTEST_ROUND - loop.time()))
+        await asyncio.sleep(max(0.0, began + _SHORTEST_ROUND - time.monotonic()))
         return newest or None
 
     def _take(self, value: T) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._hold and value == self._empty and self.value != self._empty and now < self._held_until:
             if self._held_until == math.inf:
                 self._held_until = now + self._hold

@@ -1,0 +1,1 @@
+"""Health: what the server says of itself, over HTTP and over the standard gRPC health service."""

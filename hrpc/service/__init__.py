@@ -1,0 +1,50 @@
+"""Finding and calling other services.
+
+::
+
+    from hrpc import service
+
+    async with service.channel("users") as channel:        # balanced over the instances, follows Consul
+        user = await users_pb2_grpc.UsersStub(channel).Get(request)
+
+    channel = grpc.aio.insecure_channel(service.get("users").target())
+
+What is known of a service is followed from its first use on; `hrpc.with_upstreams` makes that the start of the server.
+"""
+
+from __future__ import annotations
+
+from hrpc import _runtime
+from hrpc.service.channel import Channel
+from hrpc.service.directory import Directory, Service
+
+__all__ = ["Channel", "Service", "channel", "get", "ready"]
+
+slot = _runtime.Slot[Directory]("service", "hrpc.with_consul(…)")
+
+
+def get(name: str, tag: str | None = None) -> Service:
+    """One instance that passes its checks; of those with the highest weight, each in turn.
+
+    `tag` is the environment when not given. Costs no request, but for the first use of a name that
+    `hrpc.with_upstreams` did not announce: that one asks Consul and blocks for so long; `ready` does not.
+
+    Raises `ServiceNotFound`, `NotRunning` or `ConsulError`.
+    """
+    return slot.get().get(name, tag)
+
+
+async def ready(name: str, tag: str | None = None, timeout: float = 5.0) -> None:
+    """Waits until an instance of the service is known, at most `timeout` seconds.
+
+    Raises `ServiceNotFound`, `NotRunning` or `ConsulError`.
+    """
+    await slot.get().ready(name, tag, timeout)
+
+
+def channel(name: str, tag: str | None = None) -> Channel:
+    """A channel to all instances that pass their checks, each call to the next one. Raises `NotRunning`.
+
+    It is shared: leaving the ``async with`` closes nothing, the connections end with their instance or the server.
+    """
+    return slot.get().channel(name, tag)
