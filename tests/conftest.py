@@ -54,6 +54,10 @@ class Launch:
         self._config.stash[_ran].add(f"{server.name}: {server.source}")
         return server
 
+    def end(self) -> None:
+        """Ends them now."""
+        self._stack.close()
+
 
 @pytest.fixture(scope="session")
 def _shared(pytestconfig: pytest.Config) -> Iterator[Launch]:

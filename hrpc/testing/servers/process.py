@@ -15,7 +15,7 @@ STOP_LIMIT = 30.0
 
 # `read` returns when the other end of the pipe closes, which the kernel does even for a process that was killed. The
 # pause lets the group die before its folder goes.
-_WATCH = 'read -r _; kill -KILL -- "-$1"; sleep 0.2; rm -rf -- "$2"'
+_WATCH = 'read -r _; kill -s KILL -- "-$1"; sleep 0.2; rm -rf -- "$2"'
 
 
 class Process:
