@@ -1,0 +1,52 @@
+# `make` alone says what there is. Another Python: `make test PYTHON=python3.12`, which keeps a folder of its own.
+
+PYTHON ?= python3
+ifeq ($(PYTHON),python3)
+VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PROTOS := $(sort $(wildcard examples/*/*.proto))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check proto services servers
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(INSTALLED) servers ## show what hrpc does, on real servers where they can be had (ONCE=1: end after one round)
+	@$(BIN)/python -m examples.demo
+
+test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+proto: $(INSTALLED) ## generate the code of examples/*/*.proto beside them
+	$(if $(PROTOS),$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS))
+
+services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctrl-C
+	@BIN=$(BIN) scripts/run-services
+
+servers: ## install Consul, MariaDB and Redis where they are missing (Debian, Ubuntu; as root)
+	@scripts/install-servers
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "hrpc needs Python 3.11 or newer, and $(PYTHON) is not: say which, as in make test PYTHON=python3.12"; \
+		exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1 || { \
+		cat $(VENV).log; rm -rf $(VENV) $(VENV).log; \
+		echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv"; \
+		exit 1; }
+	@rm -f $(VENV).log
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
