@@ -1,1 +1,72 @@
-"""hrpc: start a gRPC service the way production runs it."""
+"""hrpc: start a gRPC service the way production runs it.
+
+::
+
+    import hrpc
+
+    server = hrpc.new_server(hrpc.with_server_name("greeter"))
+    greeter_pb2_grpc.add_GreeterServicer_to_server(Greeter(), server)
+    server.serve()
+"""
+
+from hrpc import configs, database, errors, life, service
+from hrpc._version import __version__
+from hrpc.context import Context, background_context
+from hrpc.errors import HrpcError
+from hrpc.option import (
+    Consul,
+    Environment,
+    Option,
+    with_consul,
+    with_databases,
+    with_environment,
+    with_exit_listeners,
+    with_graceful_stop,
+    with_health_check,
+    with_interceptors,
+    with_listen_port,
+    with_metrics,
+    with_registration,
+    with_restart_listeners,
+    with_server_certs,
+    with_server_name,
+    with_stack_skip,
+    with_target,
+    with_upstreams,
+)
+from hrpc.server import Server, new_server
+from hrpc.tasks import go
+
+__all__ = [
+    "Consul",
+    "Context",
+    "Environment",
+    "HrpcError",
+    "Option",
+    "Server",
+    "__version__",
+    "background_context",
+    "configs",
+    "database",
+    "errors",
+    "go",
+    "life",
+    "new_server",
+    "service",
+    "with_consul",
+    "with_databases",
+    "with_environment",
+    "with_exit_listeners",
+    "with_graceful_stop",
+    "with_health_check",
+    "with_interceptors",
+    "with_listen_port",
+    "with_metrics",
+    "with_registration",
+    "with_restart_listeners",
+    "with_server_certs",
+    "with_server_name",
+    "with_stack_skip",
+    "with_target",
+    "with_upstreams",
+]

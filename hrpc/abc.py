@@ -54,6 +54,10 @@ class Database(Protocol):
         """The name, also that of the KV key ``{env}/databases/{name}``."""
 
     @property
+    def slot(self) -> Any:
+        """The place from which the module's ``get()`` reads; it holds the open pool's `client`."""
+
+    @property
     def needs_settings(self) -> bool:
         """Whether the settings have to come from the configuration center, because none were given in code."""
 

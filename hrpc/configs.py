@@ -13,8 +13,10 @@ A value is followed from its first use on, so that reading it again costs nothin
 
 from __future__ import annotations
 
+import json
+
 from hrpc import _runtime
-from hrpc.abc import KeyValue, Watched
+from hrpc.abc import KeyValue, StoredSettings, Watched
 from hrpc.errors import InvalidConfig, KeyNotExist, NotInitialized
 
 
@@ -81,3 +83,17 @@ def sget(key: str) -> str:
 async def set(key: str, value: str) -> None:
     """Stores ``{environment}/{key}``. Raises `NotInitialized` or `ConsulError`."""
     await slot.get().set(key, value)
+
+
+async def read_object(store: KeyValue, key: str) -> StoredSettings:
+    """A JSON object from the store. Raises `KeyNotExist`, `InvalidConfig` or the store's error."""
+    text = await store.read(key)
+    if text is None:
+        raise KeyNotExist(key)
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InvalidConfig(f"key {key!r}", None, "a JSON object", f"what is not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InvalidConfig(f"key {key!r}", None, "a JSON object", f"a JSON {type(values).__name__}")
+    return StoredSettings(key, values)

@@ -166,6 +166,7 @@ class Settings:
     health_port: int | None = None
     metrics_port: int | None = None
     certificates: Certificates | None = None
+    interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
     stop: StopSettings = StopSettings()
@@ -378,6 +379,11 @@ def with_metrics(port: int = DEFAULT_METRICS_PORT) -> Option:
 def with_server_certs(public: str | os.PathLike[str], private: str | os.PathLike[str]) -> Option:
     """Serve TLS with these PEM files: the certificate (and its chain), and its private key."""
     return Option("with_server_certs", {"certificates": Certificates(os.fspath(public), os.fspath(private))})
+
+
+def with_interceptors(*interceptors: Any) -> Option:
+    """Interceptors of your own: ``grpc.aio.ServerInterceptor``, the first one outermost. Each costs on every call."""
+    return Option("with_interceptors", {"interceptors": interceptors})
 
 
 def with_exit_listeners(*hooks: Hook) -> Option:

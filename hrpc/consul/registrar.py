@@ -40,6 +40,8 @@ class Registrar:
             with suppress(ConsulError):
                 await self._api.agent.service.deregister(registration.id)
             raise
+        where = f"{registration.address}:{registration.port}"
+        logger.info("registered in Consul as {} at {}", registration.id, where)
         try:
             async with asyncio.TaskGroup() as tasks:
                 keeper = tasks.create_task(self._keep(registration), name="hrpc: registration")

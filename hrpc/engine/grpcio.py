@@ -23,10 +23,11 @@ SYNC_THREADS = 32
 class GrpcioEngine:
     """Serves on one port with ``grpc.aio``; made inside the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
         self._threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="hrpc-handler")
         # SO_REUSEPORT is on by default, so that a second process would silently share the port (grpc#16920).
-        self._server = grpc.aio.server(self._threads, options=[("grpc.so_reuseport", 0)])
+        options = [("grpc.so_reuseport", 0)]
+        self._server = grpc.aio.server(self._threads, interceptors=list(interceptors), options=options)
 
     async def bind(self, host: str, port: int, certificates: Certificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken`, `BindError` or `CertificateError`."""

@@ -51,13 +51,27 @@ class Guarded:
 
 
 class GuardedInThread(Guarded):
-    """The same for a handler that runs in a thread."""
+    """The same for a handler that runs in a thread; grpc.aio's context for those cannot tell the code that was set."""
 
-    __slots__ = ()
+    __slots__ = ("_code",)
+
+    def __init__(self, call: Any) -> None:
+        super().__init__(call)
+        self._code: grpc.StatusCode | None = None
+
+    def code(self) -> grpc.StatusCode | None:
+        """The code that the handler has set; None when it has set none."""
+        return self._code
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Sets the code of the answer."""
+        self._code = code
+        self._call.set_code(code)
 
     def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
         self._before_abort(code)
+        self._code = code
         self._call.abort(code, details, trailing_metadata)
         raise AssertionError("grpc.aio's abort returned")
 

@@ -116,7 +116,7 @@ class Wrapper:
             of_call = context.enter(context.from_metadata(call.invocation_metadata()))
             try:
                 yield guarded
-                guarded.status = call.code() or grpc.StatusCode.OK
+                guarded.status = guarded.code() or grpc.StatusCode.OK
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
                 call.abort(*self._failures.status(error, guarded))
             finally:

@@ -55,6 +55,7 @@ class Channel(grpc.aio.Channel):
         self._server_name = server_name
         self._taken: dict[str, Connection] = {}
         self._next: Iterator[Connection] = iter(())
+        self._turning = asyncio.Event()
         source.on_change(self._turn)
         self._turn()
 
@@ -91,12 +92,9 @@ class Channel(grpc.aio.Channel):
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Waits until `get_state` gives something else."""
         while self.get_state() is last_observed_state:
-            changed = asyncio.Event()
-            self._source.on_change(changed.set)
-            waits = [asyncio.ensure_future(changed.wait())]
-            for connection in self._taken.values():
-                state = connection.channel.get_state()
-                waits.append(asyncio.ensure_future(connection.channel.wait_for_state_change(state)))
+            channels = [connection.channel for connection in self._taken.values()]
+            waits = [asyncio.create_task(channel.wait_for_state_change(channel.get_state())) for channel in channels]
+            waits.append(asyncio.create_task(self._turned()))
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -139,11 +137,17 @@ class Channel(grpc.aio.Channel):
             details=f"service {self._source.name!r}: no instance passes its checks ({since})",
         )
 
+    async def _turned(self) -> None:
+        await self._turning.wait()
+
     def _turn(self) -> None:
         endpoints = list(dict.fromkeys(instance.endpoint for instance in self._source.instances))
         before, self._taken = self._taken, {}
         for endpoint in endpoints:
-            self._taken[endpoint] = before.pop(endpoint, None) or self._connections.take(endpoint, id(self))
+            kept = before.pop(endpoint) if endpoint in before else None
+            self._taken[endpoint] = kept or self._connections.take(endpoint, id(self))
         self._next = itertools.cycle(self._taken.values())
+        self._turning.set()
+        self._turning = asyncio.Event()
         for connection in before.values():
             self._connections.give_back(connection, id(self))

@@ -1,0 +1,276 @@
+"""One life of a server, from its first step to its last; it reads from top to bottom as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from grpc_health.v1 import health_pb2_grpc
+from loguru import logger
+
+from hrpc import _runtime, configs, life, listener, service, tasks
+from hrpc.abc import Database, Engine
+from hrpc.errors import HrpcError, StopError
+from hrpc.health import http
+from hrpc.health.service import HealthService
+from hrpc.health.state import Health, Phase
+from hrpc.log import sink
+from hrpc.metrics.calls import Calls
+from hrpc.option import Settings
+from hrpc.rpc.failure import Failures
+from hrpc.rpc.recorder import Recorder
+from hrpc.rpc.router import Router
+from hrpc.rpc.wrapper import Wrapper
+from hrpc.server.drain import drain, noticed
+from hrpc.server.pools import Pools
+from hrpc.server.registration import registration
+from hrpc.server.steps import Steps
+from hrpc.service.connections import Connections
+from hrpc.service.directory import Directory
+
+if TYPE_CHECKING:
+    from hrpc.consul import Client
+
+Job = Callable[[], Awaitable[Any]]
+
+UPSTREAM_LIMIT = 2.0
+"""Seconds that a start waits for the first answer about a service it calls."""
+
+
+class Running:
+    """Starts, runs until it is told to stop, and stops. `live` is that life; the other methods are its controls."""
+
+    def __init__(
+        self, settings: Settings, recorder: Recorder, job: Job | None = None, *, reports: bool = False
+    ) -> None:
+        """`job` runs instead of serving. `reports`: a failing start is logged, because nobody else will tell of it."""
+        self.settings = settings
+        self.name = settings.server_name
+        self.port: int | None = None
+        self.started = asyncio.Event()
+        self.interrupted = False
+        self.result: Any = None
+        self._recorder = recorder
+        self._job = job
+        self._reports = reports
+        self._runtime = _runtime.Runtime(self.name, settings.stack_skip)
+        self._steps = Steps(settings.stop.step_limit)
+        self._health = Health()
+        self._calls = Calls()
+        self._pools = Pools(self._runtime, self._health)
+        self._consul: Client | None = None
+        self._configs: configs.Configs | None = None
+        self._directory: Directory | None = None
+        self._until_stop = asyncio.timeout(None)
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def request_stop(self, reason: str) -> None:
+        """Asks for the stop; when it is under way, for one that waits for nobody."""
+        if self._stopping.is_set():
+            if not self._hurry.is_set():
+                logger.warning("{}: {} again, the stop waits no longer", self.name, reason)
+                self._hurry.set()
+            return
+        logger.info("{} stops: {}", self.name, reason)
+        self._stopping.set()
+        if not self.started.is_set() or self._job is not None:
+            self.interrupted = True
+            with suppress(RuntimeError):  # not entered yet: it looks at the event when it is
+                self._until_stop.reschedule(0)
+
+    async def restart(self) -> None:
+        """Runs the restart hooks; what goes wrong is logged, the server goes on."""
+        began = time.monotonic()
+        for error in await life.run_restart_hooks(self._runtime, self.settings.stop.step_limit):
+            logger.error("{}: {}", self.name, _told(error))
+        logger.info("{}: restart hooks have run in {:.3f} s", self.name, time.monotonic() - began)
+
+    async def live(self) -> None:
+        """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
+        with sink.installed(self.name, self.settings.environment), self._runtime.attached():
+            failure = await self._start_and_run()
+            await self._leave()
+            if failure is not None:
+                self._report(failure)
+                raise failure
+            if self._steps.errors:
+                raise StopError(self._steps.errors)
+
+    async def _start_and_run(self) -> Exception | None:
+        try:
+            async with self._until_stop:
+                if not self._stopping.is_set():
+                    await self._start()
+                    self._arrived()
+                    if self._job is not None:
+                        self.result = await self._job()
+                    else:
+                        await self._stopping.wait()
+        except TimeoutError as error:
+            return None if self._until_stop.expired() else error
+        except asyncio.CancelledError:
+            # The task group of a step cancels us when a task of its crashes, and raises the crash when it is left.
+            logger.error("{} stops: a task of its own has crashed", self.name)
+        except Exception as error:  # noqa: BLE001 - raised by `live` when all has been released
+            return error
+        return None
+
+    async def _start(self) -> None:
+        self._runtime.exit_hooks.extend(self.settings.exit_listeners)
+        self._runtime.restart_hooks.extend(self.settings.restart_listeners)
+        if self.settings.consul is not None:
+            await self._start_consul()
+        for database in self.settings.databases:
+            await self._steps.enter(database.name, self._database(database))
+        await self._steps.enter("background tasks", self._background_tasks(), limited=False)
+        await self._steps.enter("exit hooks", self._exit_hooks(), limited=False)
+        if self._job is None:
+            await self._start_serving()
+
+    async def _start_consul(self) -> None:
+        from hrpc.consul import connect
+
+        s = self.settings
+        assert s.consul is not None
+        self._consul = await self._steps.enter("consul", connect(s.consul))
+        self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
+        self._runtime.values[configs.slot] = self._configs
+        connections = await self._steps.enter("connections", Connections())
+        self._directory = Directory(self._consul, connections, s.server_name, s.environment, s.target)
+        self._runtime.values[service.slot] = self._directory
+
+    async def _start_serving(self) -> None:
+        from hrpc.engine.grpcio import GrpcioEngine
+
+        s, enter = self.settings, self._steps.enter
+        health_port = None
+        if s.health_port is not None:
+            health_port = await enter("health", self._health_http(s.health_port))
+        if s.metrics_port is not None:
+            await enter("metrics", self._metrics_http(s.metrics_port))
+        engine = GrpcioEngine(s.interceptors)
+        self.port = await enter("bind", self._bound(engine), leaving="close port")
+        if self._directory is not None:
+            await enter("upstreams", self._upstreams(self._directory))
+        await enter("serve", self._serving(engine), leaving="drain", limited=False)
+        if self._consul is not None and s.consul is not None:
+            from hrpc.consul.address import advertised
+
+            await enter(None, noticed(self._drain_delay, self._hurry), leaving="drain delay", limited=False)
+            address = advertised(s.registration.address, s.consul, s.host)
+            entry = registration(s, address, self.port, health_port)
+            await enter("register", self._consul.registered(entry), leaving="deregister")
+        await enter("ready", self._ready(), leaving="not ready")
+
+    def _arrived(self) -> None:
+        self.started.set()
+        doing = f"serves on port {self.port}" if self._job is None else "runs its job"
+        start = self._steps.start
+        logger.info("{} {}, started in {:.3f} s: {}", self.name, doing, start.seconds, start)
+
+    async def _leave(self) -> None:
+        await self._steps.leave_all()
+        for error in self._steps.errors:
+            logger.error("{}: {}", self.name, _told(error))
+        stop = self._steps.stop
+        logger.info("{} has stopped in {:.3f} s: {}", self.name, stop.seconds, stop)
+
+    def _report(self, failure: Exception) -> None:
+        if self._reports and not self.started.is_set():
+            cause = failure.__cause__ or failure
+            log = logger if isinstance(cause, HrpcError) else logger.opt(exception=cause)
+            log.error("{} did not start: {}", self.name, failure)
+
+    # The steps that have to know more than their settings.
+
+    @asynccontextmanager
+    async def _database(self, database: Database) -> AsyncIterator[None]:
+        stored = None
+        if database.needs_settings and self._consul is not None:
+            stored = await configs.read_object(self._consul, f"{self.settings.kv_prefix}/databases/{database.name}")
+        async with self._pools.opened(database, stored):
+            yield
+
+    @asynccontextmanager
+    async def _background_tasks(self) -> AsyncIterator[None]:
+        async with tasks.opened(self.settings.stop.step_limit, self._hurry) as background:
+            with self._runtime.provide(tasks.slot, background):
+                yield
+
+    @asynccontextmanager
+    async def _exit_hooks(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._steps.errors += await life.run_exit_hooks(self._runtime, self.settings.stop.step_limit)
+
+    def _health_http(self, port: int) -> AbstractAsyncContextManager[int]:
+        option = "hrpc.with_health_check(port=…)"
+        return listener.serve_http("health check", self.settings.host, port, option, http.routes(self._health))
+
+    def _metrics_http(self, port: int) -> AbstractAsyncContextManager[int]:
+        from hrpc.metrics.exposition import CallCollector, Exposition, StateCollector
+
+        state = StateCollector(self._pools.stats, self._registered_now, self._ages)
+        routes = {"/metrics": Exposition(CallCollector(self._calls), state).answer}
+        return listener.serve_http("metrics", self.settings.host, port, "hrpc.with_metrics(port=…)", routes)
+
+    @asynccontextmanager
+    async def _bound(self, engine: Engine) -> AsyncIterator[int]:
+        try:
+            yield await engine.bind(self.settings.host, self.settings.port, self.settings.certificates)
+        finally:
+            await engine.stop(0)
+
+    @asynccontextmanager
+    async def _upstreams(self, directory: Directory) -> AsyncIterator[None]:
+        for name in self.settings.upstreams:
+            entry = directory.entry(name, None)
+            await entry.answered(UPSTREAM_LIMIT)
+            if not entry.instances:
+                logger.warning("upstream {!r}: no instance passes its checks yet", name)
+        yield
+
+    @asynccontextmanager
+    async def _serving(self, engine: Engine) -> AsyncIterator[None]:
+        health = HealthService(self._health, {path.split("/")[1] for path in self._recorder.methods})
+        own = Recorder()
+        health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
+        wrapper = Wrapper(self._runtime, self._calls, Failures(self._pools.unavailable))
+        methods = {**own.methods, **self._recorder.methods}
+        await engine.start([Router(methods, self._recorder.generic, wrapper)])
+        try:
+            yield
+        finally:
+            health.end_watches()
+            await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
+
+    def _drain_delay(self) -> float:
+        return self.settings.drain_delay if self.started.is_set() else 0.0
+
+    @asynccontextmanager
+    async def _ready(self) -> AsyncIterator[None]:
+        self._health.enter(Phase.SERVING)
+        try:
+            yield
+        finally:
+            self._health.enter(Phase.STOPPING)
+
+    def _registered_now(self) -> bool | None:
+        return None if self._consul is None else self._consul.present
+
+    def _ages(self) -> dict[tuple[str, str], float]:
+        keys = {} if self._configs is None else self._configs.ages()
+        services = {} if self._directory is None else self._directory.ages()
+        return {("key", key): age for key, age in keys.items()} | {
+            ("service", name): age for name, age in services.items()
+        }
+
+
+def _told(error: Exception) -> str:
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    return f"{error!r} ({notes})" if notes else str(error)

@@ -1,0 +1,217 @@
+"""What ``new_server`` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from hrpc.abc import endpoint
+from hrpc.errors import AlreadyRunning, HrpcError, NotRunning
+from hrpc.option import Option, Settings, fold
+from hrpc.rpc.recorder import Recorder
+
+if TYPE_CHECKING:
+    import grpc
+
+    from hrpc.server.running import Running
+
+T = TypeVar("T")
+
+
+def new_server(*options: Option) -> Server:
+    """A server made of `options` and of the environment variables; it does no I/O until it is started.
+
+    Raises `OptionError`, and says which option to change.
+    """
+    return Server(options)
+
+
+class Server:
+    """A gRPC service: takes servicers as a gRPC server does, and runs with all that its options ask for.
+
+    ::
+
+        server = hrpc.new_server(hrpc.with_server_name("greeter"))
+        add_GreeterServicer_to_server(Greeter(), server)
+        server.serve()                      # blocks until a signal
+
+        async with server: ...              # or: inside an event loop that runs already
+    """
+
+    def __init__(self, options: Sequence[Option]) -> None:
+        self._options = tuple(options)
+        self._settings = fold(self._options)
+        self._recorder = Recorder()
+        self._running: Running | None = None
+        self._life: asyncio.Task[None] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What the options and the environment came to."""
+        return self._settings
+
+    @property
+    def server(self) -> Self:
+        """The server itself, where code expects the gRPC server in an attribute."""
+        return self
+
+    @property
+    def port(self) -> int:
+        """The port that gRPC was bound to. Raises `NotRunning` before that."""
+        if self._running is None or self._running.port is None:
+            raise NotRunning(f"the server {self._settings.server_name!r} has no port yet: it is not running")
+        return self._running.port
+
+    @property
+    def address(self) -> str:
+        """``host:port`` to reach the server at from this machine. Raises `NotRunning` before it is bound."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)
+        return endpoint(host, self.port)
+
+    def apply(self, *options: Option) -> None:
+        """Adds options, which win over those given to ``new_server``. Raises `AlreadyRunning` once it is started."""
+        self._check_not_running()
+        self._options += options
+        self._settings = fold(self._options)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """For generated code: takes the methods of a servicer. Raises `AlreadyRunning` once the server is started."""
+        self._check_not_running()
+        self._recorder.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """For generated code: takes the handlers of a servicer. Raises `AlreadyRunning` once the server is started."""
+        self._check_not_running()
+        self._recorder.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def serve(self) -> None:
+        """Starts, serves until SIGTERM, SIGINT or SIGQUIT, and stops; a second signal makes the stop wait for nobody.
+
+        Raises SystemExit with code 1 when the start or the stop failed; the log has said why.
+        """
+        self._run_blocking(None)
+
+    def run(self, job: Callable[[], Awaitable[T]]) -> T:
+        """Runs an async function with Consul and the pools, but without a port or a registration; gives its result.
+
+        For cron jobs. A signal cancels the job. What the job raises is raised when everything has been released.
+        Raises SystemExit with code 1 when the start or the stop failed, or the job was cancelled by a signal.
+        """
+        if not inspect.iscoroutinefunction(job) and not inspect.iscoroutinefunction(type(job).__call__):
+            raise TypeError(f"server.run takes an async function without arguments, not {job!r}")
+        result: T = self._run_blocking(job)
+        return result
+
+    async def __aenter__(self) -> Self:
+        """Starts inside the running event loop. Raises `StartError` or `AlreadyRunning`."""
+        self._begin(None)
+        assert self._running is not None
+        assert self._life is not None
+        started = asyncio.create_task(self._running.started.wait())
+        try:
+            await asyncio.wait({started, self._life}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._end("the start was cancelled")
+            raise
+        finally:
+            started.cancel()
+        if not self._running.started.is_set():
+            await self._end("it did not start")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stops gracefully and waits for the end. Raises `StopError` when a step failed; all others were taken."""
+        await self._end("stop() was called")
+
+    def _begin(self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False) -> None:
+        from hrpc.server.running import Running
+
+        self._check_not_running()
+        self._running = Running(self._settings, self._recorder, job, reports=reports)
+        self._life = asyncio.create_task(self._running.live(), name=f"hrpc: {self._settings.server_name}")
+
+    async def _end(self, reason: str) -> None:
+        running, life = self._running, self._life
+        if running is None or life is None:
+            return
+        if not life.done():
+            running.request_stop(reason)
+        cancelled: asyncio.CancelledError | None = None
+        while not life.done():
+            try:
+                await asyncio.wait({life})
+            except asyncio.CancelledError as error:
+                # Whoever waits has no more patience: what was acquired is still released.
+                cancelled = error
+                running.request_stop("the wait for the stop was cancelled")
+        if self._life is life:
+            self._running, self._life = None, None
+        if cancelled is not None:
+            raise cancelled
+        life.result()
+
+    def _check_not_running(self) -> None:
+        if self._life is not None:
+            raise AlreadyRunning(f"the server {self._settings.server_name!r} is running: do this before it starts")
+
+    def _run_blocking(self, job: Callable[[], Awaitable[Any]] | None) -> Any:
+        with asyncio.Runner() as runner:
+            ended_well, result = runner.run(self._live_with_signals(job))
+        if not ended_well:
+            raise SystemExit(1)
+        return result
+
+    async def _live_with_signals(self, job: Callable[[], Awaitable[Any]] | None) -> tuple[bool, Any]:
+        self._begin(job, reports=True)
+        running, life = self._running, self._life
+        assert running is not None
+        assert life is not None
+        with _Signals(running):
+            await asyncio.wait({life})
+        self._running, self._life = None, None
+        error = life.exception()
+        if error is not None and (job is None or isinstance(error, HrpcError)):
+            return False, None
+        return not (job and running.interrupted), life.result() or running.result
+
+
+class _Signals:
+    """Turns signals into what they ask of a server, and gives them back at the end."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._loop = asyncio.get_running_loop()
+        self._restarting: set[asyncio.Task[None]] = set()
+        self._handled: list[signal.Signals] = []
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self._handle(number, self._running.request_stop, number.name)
+        self._handle(signal.SIGHUP, self._restart)
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._handled:
+            self._loop.remove_signal_handler(number)
+
+    def _handle(self, number: signal.Signals, handler: Callable[..., None], *args: str) -> None:
+        # Only the main thread can take signals; a server in another one is stopped by whoever started it.
+        with suppress(RuntimeError, ValueError):
+            self._loop.add_signal_handler(number, handler, *args)
+            self._handled.append(number)
+
+    def _restart(self) -> None:
+        task = self._loop.create_task(self._running.restart())
+        self._restarting.add(task)
+        task.add_done_callback(self._restarting.discard)
