@@ -1,0 +1,57 @@
+"""MySQL and MariaDB, through aiomysql and a pool of our own.
+
+::
+
+    server = hrpc.new_server(..., hrpc.with_databases(mysql.new()))     # settings from {env}/databases/mysql in Consul
+
+    row = await mysql.get().query_one("SELECT id, total FROM orders WHERE id = %s", request.id)
+
+aiomysql is imported when the database is opened. Its own pool is not used: a cancelled borrower leaves its waiters
+hanging, connecting holds the lock of the pool, and the next borrower can see an old snapshot.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Unpack, cast
+
+from hrpc._runtime import Slot
+from hrpc.abc import Pool
+from hrpc.database.mysql.client import MySQL, Result, Transaction
+from hrpc.database.mysql.settings import MySQLOptions, MySQLSettings
+from hrpc.database.recipe import Recipe, new_recipe
+
+__all__ = ["MySQL", "MySQLOptions", "MySQLSettings", "Result", "Transaction", "get", "new", "valid"]
+
+_slot: Slot[MySQL] = Slot("mysql", "hrpc.with_databases(mysql.new())")
+
+
+def new(**settings: Unpack[MySQLOptions]) -> Recipe[MySQLSettings]:
+    """The recipe for a MySQL database, to pass to ``hrpc.with_databases``.
+
+    ::
+
+        mysql.new()                                                  # everything from Consul KV
+        mysql.new(max_open_conns=20)                                 # the rest from Consul KV
+        mysql.new(address="10.0.0.5", username="orders", password=…, dbname="orders")    # nothing from Consul KV
+
+    The settings and their defaults are those of `MySQLSettings`; None is as not given. Raises `OptionError` for an
+    unknown name or when aiomysql is not installed, and `InvalidConfig` for a value that cannot be.
+    """
+    return new_recipe(_slot, MySQLSettings, cast(dict[str, Any], settings), _connect, "aiomysql")
+
+
+def get() -> MySQL:
+    """The MySQL of the running server. Raises `NotRunning` outside of one."""
+    return _slot.get()
+
+
+async def valid() -> bool:
+    """Whether the MySQL of the running server answers now. Raises `NotRunning` outside of one."""
+    return await _slot.get().valid()
+
+
+def _connect(settings: MySQLSettings) -> AbstractAsyncContextManager[Pool]:
+    from hrpc.database.mysql.pool import open_pool
+
+    return open_pool(settings)

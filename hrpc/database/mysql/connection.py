@@ -1,0 +1,214 @@
+"""One connection to MySQL: opened within a time limit, and able to say whether another borrower may have it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import struct
+from contextlib import ExitStack, suppress
+from typing import Any, NoReturn
+
+import aiomysql
+from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
+from pymysql.err import MySQLError
+
+from hrpc.database.mysql import errors
+from hrpc.database.mysql.settings import MySQLSettings
+from hrpc.database.settings import Secret
+from hrpc.errors import DatabaseUnavailable
+
+Row = dict[str, Any]
+Outcome = tuple[list[Row], int, int | None]
+"""The rows, how many rows there are or were changed, and the last id that was generated."""
+
+# The server's own answer about a statement that took too long comes first, and leaves the connection usable.
+_AFTER_SERVER = 0.5
+_COM_QUIT = struct.pack("<iB", 1, 0x01)
+# What these change outlives the statement, and would reach the next borrower.
+_CHANGES_SESSION = re.compile(r"\s*(?:SET|USE|LOCK|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY)\b", re.IGNORECASE)
+
+
+class _Cursor(aiomysql.DictCursor):  # type: ignore[misc]
+    async def complete(self, sql: str) -> Outcome:
+        """Runs a statement; reads and drops further results, those of a procedure, after the first."""
+        await self.execute(sql)
+        outcome = list(self._rows or ()), self._rowcount, self._lastrowid
+        if self._result.has_next:
+            while await self.nextset():
+                pass
+        return outcome
+
+    async def _show_warnings(self, connection: object) -> None:
+        """Does nothing: the driver would spend a round trip on them, and make each a warning of Python's."""
+
+
+class Connection:
+    """A connection of the driver (`raw`) and its state."""
+
+    __slots__ = (
+        "_limit",
+        "_place",
+        "_reader",
+        "_writer",
+        "busy",
+        "expires",
+        "holder",
+        "is_lost",
+        "is_reused",
+        "is_rolled_back",
+        "is_used_up",
+        "raw",
+        "since",
+    )
+
+    def __init__(self, raw: Any, settings: MySQLSettings) -> None:
+        now = asyncio.get_running_loop().time()
+        self.raw = raw
+        # The driver forgets these when it closes, but a socket is closed only once the writer says so.
+        self._reader, self._writer = raw._reader, raw._writer
+        self._place = settings.place
+        self._limit = None if settings.read_timeout is None else settings.read_timeout + _AFTER_SERVER
+        # Spread out, so that connections opened together are not all replaced together.
+        self.expires = now + settings.max_lifetime * random.uniform(0.9, 1.0)
+        self.since = now
+        """When it was borrowed, or, in the pool, when it was given back."""
+        self.holder: asyncio.Task[Any] | None = None
+        self.busy = False
+        """A statement is not answered in full: what comes next on the wire belongs to it."""
+        self.is_lost = False
+        """The server cut the connection."""
+        self.is_reused = False
+        self.is_used_up = False
+        """The session may have been changed: nobody else may have this connection."""
+        self.is_rolled_back = False
+        """The server ended the transaction by itself."""
+
+    async def run(self, sql: str, args: tuple[Any, ...]) -> Outcome:
+        """Runs one statement, with its arguments or one mapping of them, and reads its answer in full.
+
+        Raises `DatabaseUnavailable`, and the driver's errors for what the server says about the statement.
+        """
+        if self.busy:
+            raise self._not_answered()
+        cursor = _Cursor(self.raw)
+        if args:
+            sql = cursor.mogrify(sql, args[0] if len(args) == 1 and isinstance(args[0], dict) else args)
+        if _CHANGES_SESSION.match(sql):
+            self.is_used_up = True
+        self.busy = True
+        try:
+            if self._limit is None:
+                outcome = await cursor.complete(sql)
+            else:
+                async with asyncio.timeout(self._limit):
+                    outcome = await cursor.complete(sql)
+        except (MySQLError, OSError) as error:
+            self._fail(error)
+        self.busy = False
+        return outcome
+
+    async def command(self, sql: str, limit: float | None = None) -> None:
+        """Runs a statement that has no arguments and no rows, in at most `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                await self.run(sql, ())
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"{self._place}: {sql} was not answered within {limit:g} s") from error
+
+    async def ping(self, limit: float) -> None:
+        """Asks the server for a sign of life, for at most `limit` seconds. Raises `DatabaseUnavailable`."""
+        self.busy = True
+        try:
+            async with asyncio.timeout(limit):
+                await self.raw.ping(reconnect=False)
+        except (MySQLError, OSError) as error:
+            raise DatabaseUnavailable(f"{self._place}: no answer to a ping within {limit:g} s: {error}") from error
+        self.busy = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server has closed the connection, as far as it is known without asking."""
+        return bool(self._reader.eof_received or self._writer.transport.is_closing())
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether another borrower may have it: nothing unanswered, no open transaction, no changed session."""
+        raw = self.raw
+        return not (self.busy or self.is_used_up or raw.closed or raw.server_status & SERVER_STATUS_IN_TRANS)
+
+    def quit(self) -> None:
+        """Closes the connection and tells the server so, without waiting for either."""
+        if not (self.busy or self.is_gone):
+            self._writer.write(_COM_QUIT)
+        self.raw.close()
+
+    def abort(self) -> None:
+        """Closes the socket at once. The server rolls back what was open."""
+        self.raw.close()
+        self._writer.transport.abort()
+
+    async def closed(self) -> None:
+        """Waits until the socket is closed."""
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _fail(self, error: Exception) -> NoReturn:
+        code = errors.number(error)
+        if isinstance(error, TimeoutError):
+            raise DatabaseUnavailable(f"{self._place}: no answer within {self._limit:g} s (read_timeout)") from error
+        if self.raw.closed or code in errors.CUT_OFF or isinstance(error, OSError):
+            self.is_lost = True
+            raise DatabaseUnavailable(f"{self._place}: connection lost: {error}") from error
+        # With a number it was the server's answer, and nothing more follows it; anything else was not understood.
+        self.busy = code is None
+        self.is_rolled_back = code in errors.ROLLED_BACK
+        if code in errors.TOO_SLOW:
+            raise DatabaseUnavailable(f"{self._place}: statement stopped after read_timeout: {error}") from error
+        raise error
+
+    def _not_answered(self) -> Exception:
+        if self.raw.closed:
+            return DatabaseUnavailable(f"{self._place}: the connection was lost or its last statement cancelled")
+        return RuntimeError("a statement still runs on this connection; await it first, or use two connections")
+
+
+async def connect(settings: MySQLSettings) -> Connection:
+    """A new connection, logged in, in at most `connect_timeout` seconds: autocommit, utf8mb4.
+
+    Raises `DatabaseUnavailable` and `DatabaseRefused`.
+    """
+    try:
+        async with asyncio.timeout(settings.connect_timeout):
+            return await _connect(settings)
+    except (MySQLError, OSError, RuntimeError, ValueError, LookupError, AssertionError, struct.error) as error:
+        # The last five are what the driver makes of bytes that are not MySQL's.
+        raise errors.not_connected(settings, error) from error
+
+
+async def _connect(settings: MySQLSettings) -> Connection:
+    raw = await aiomysql.connect(
+        host=settings.address,
+        port=settings.port,
+        user=settings.username,
+        # The driver encodes in Latin-1, but the server hashed the UTF-8 that its clients and Go send.
+        password=Secret(settings.password.encode().decode("latin-1")),
+        db=settings.dbname,
+        charset="utf8mb4",
+        autocommit=True,
+    )
+    with ExitStack() as undo:
+        connection = Connection(raw, settings)
+        undo.callback(connection.abort)
+        if settings.read_timeout is not None:
+            await connection.run(_statement_limit(raw.get_server_info(), settings.read_timeout), ())
+            connection.is_used_up = False
+        undo.pop_all()
+    return connection
+
+
+def _statement_limit(version: str, seconds: float) -> str:
+    # MariaDB limits all statements, in seconds; MySQL those that only read, in milliseconds.
+    if "mariadb" in version.lower():
+        return f"SET SESSION max_statement_time = {seconds:.3f}"
+    return f"SET SESSION max_execution_time = {max(1, round(seconds * 1000))}"

@@ -1,0 +1,213 @@
+"""The pool of connections to Redis.
+
+redis-py's own blocking pool waits on a Condition; before Python 3.13 a waiter that is cancelled while it is being woken
+takes the wake-up with it (python/cpython#112202), and the others wait on beside a free connection. Hence a semaphore.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio import Connection, ConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from hrpc.abc import PoolStats
+from hrpc.database.redis.errors import REFUSALS, RedisClosed, RedisPoolTimeout, is_failure, not_connected, root
+from hrpc.database.redis.settings import RedisSettings
+from hrpc.errors import DatabaseUnavailable
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
+"""Seconds before connecting is tried again, with jitter."""
+
+
+class _Retrying:
+    """Connects within a limit and with retries. redis-py's own retries would repeat commands as well."""
+
+    def __init__(self, *, settings: RedisSettings, **options: Any) -> None:
+        super().__init__(**options)
+        self._settings = settings
+
+    async def connect(self: Any) -> None:
+        if self.is_connected:
+            return
+        limit = self._settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._connect_with_retries()
+        except TimeoutError as error:
+            message = f"{self._settings.place}: no connection within {limit:g} s (connect_timeout)"
+            raise exceptions.TimeoutError(message) from error
+
+    async def _connect_with_retries(self: Any) -> None:
+        for retry in range(self._settings.max_retries + 1):
+            try:
+                await self.connect_check_health()
+                return
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                if retry == self._settings.max_retries or isinstance(root(error), REFUSALS):
+                    raise
+            await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))
+
+
+class _TCPConnection(_Retrying, Connection):
+    pass
+
+
+class _UnixConnection(_Retrying, UnixDomainSocketConnection):
+    pass
+
+
+class _Pool(ConnectionPool):
+    """A pool that makes its borrowers wait, each no longer than acquire_timeout."""
+
+    def __init__(self, settings: RedisSettings, read_timeout: float | None) -> None:
+        if settings.network == "unix":
+            place: dict[str, Any] = {"connection_class": _UnixConnection, "path": settings.address}
+        else:
+            place = {"connection_class": _TCPConnection, "host": settings.address, "port": settings.port}
+        super().__init__(
+            **place,
+            settings=settings,
+            max_connections=settings.max_open_conns,
+            db=settings.db,
+            username=settings.username,
+            password=settings.password or None,
+            socket_timeout=read_timeout,
+            socket_connect_timeout=settings.connect_timeout,
+            decode_responses=settings.decode_responses,
+            retry=Retry(NoBackoff(), 0),
+            # With 3, redis-py announces itself for maintenance notices and then no longer checks for leftover answers.
+            protocol=2,
+        )
+        self._settings = settings
+        self._permits = asyncio.Semaphore(settings.max_open_conns)
+        self._waiting = 0
+        self._is_closed = False
+
+    @property
+    def is_full(self) -> bool:
+        return self._permits.locked()
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        self._check_open()
+        if self._permits.locked():
+            await self._wait()
+        else:
+            await self._permits.acquire()
+        connection: Any = self.get_available_connection()  # type: ignore[no-untyped-call]
+        is_ready = False
+        try:
+            self._check_open()
+            await self.ensure_connection(connection)
+            is_ready = not self._is_closed
+        finally:
+            if not is_ready:
+                await connection.disconnect(nowait=True)
+                await self.release(connection)
+        self._check_open()
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        try:
+            await super().release(connection)
+        finally:
+            self._permits.release()
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        await super().aclose()
+
+    def stats(self) -> PoolStats:
+        used = len(self._in_use_connections)
+        idle = sum(connection.is_connected for connection in self._available_connections)
+        return PoolStats(used=used, idle=idle, waiting=self._waiting)
+
+    async def _wait(self) -> None:
+        limit = self._settings.acquire_timeout
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(limit):
+                await self._permits.acquire()
+        except TimeoutError:
+            raise RedisPoolTimeout(
+                f"{self._settings.place}: no connection was free within {limit:g} s (acquire_timeout): all "
+                f"{self._settings.max_open_conns} are in use; raise max_open_conns, or use redis.blocking() for "
+                "commands that block"
+            ) from None
+        finally:
+            self._waiting -= 1
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RedisClosed(f"{self._settings.place}: the pool is closed, because the server stops")
+
+
+class Client(Redis):
+    """The client that ``redis.get()`` gives, with the one that ``redis.blocking()`` gives."""
+
+    def __init__(self, pool: _Pool, blocking_client: Redis) -> None:
+        super().__init__(connection_pool=pool)
+        self.blocking_client = blocking_client
+
+
+class OpenRedis:
+    """An open Redis: an `hrpc.abc.Pool`. Belongs to one event loop."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._pool = _Pool(settings, settings.read_timeout)
+        self._blocking_pool = _Pool(settings, None)
+        self.client = Client(self._pool, Redis(connection_pool=self._blocking_pool))
+
+    async def ping(self) -> None:
+        """Asks the server for a sign of life; raises `DatabaseUnavailable` or `DatabaseRefused` without one.
+
+        When all connections are in use it makes one of its own: a busy pool is no sign of a dead server.
+        """
+        try:
+            if self._pool.is_full:
+                await self._connect_apart()
+            else:
+                await self.client.ping()
+        except RedisError as error:
+            raise not_connected(self._settings, error) from error
+
+    def stats(self) -> PoolStats:
+        """The connections now, without those of the blocking client."""
+        return self._pool.stats()
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """Whether this error says that the server is away, or does not serve us at the moment."""
+        return isinstance(error, DatabaseUnavailable) or is_failure(error)
+
+    async def close(self) -> None:
+        """Closes all connections; a command that is still running ends with a ConnectionError."""
+        try:
+            await self._blocking_pool.aclose()
+        finally:
+            await self._pool.aclose()
+
+    async def _connect_apart(self) -> None:
+        connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()
+        finally:
+            await connection.disconnect(nowait=True)
+
+
+@asynccontextmanager
+async def open_pool(settings: RedisSettings) -> AsyncIterator[OpenRedis]:
+    """Connects once, gives the pool, and closes it at the end."""
+    database = OpenRedis(settings)
+    try:
+        await database.ping()
+        yield database
+    finally:
+        await database.close()
