@@ -41,7 +41,7 @@ servers: ## install Consul, MariaDB and Redis where they are missing (Debian, Ub
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "hrpc needs Python 3.11 or newer, and $(PYTHON) is not: say which, as in make test PYTHON=python3.12"; \
+		echo "hrpc needs Python 3.11 or newer; $(PYTHON) is older or does not run: make test PYTHON=python3.12"; \
 		exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1 || { \
 		cat $(VENV).log; rm -rf $(VENV) $(VENV).log; \
