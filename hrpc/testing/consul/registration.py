@@ -96,6 +96,8 @@ def service_registration(body: bytes) -> tuple[Service, list[CheckDefinition]]:
     asked = ([fields["Check"]] if fields.get("Check") else []) + fields.get("Checks", [])
     checks = []
     for number, check in enumerate(asked, start=1):
+        if check.get("Status", "") not in ("", *STATUSES):
+            raise Rejected(400, "Status for checks must 'passing', 'warning', 'critical'")
         own_id = f"service:{service_id}" if len(asked) == 1 else f"service:{service_id}:{number}"
         check_id = check.get("CheckID") or own_id
         checks.append(_definition(check, check_id, check.get("Name") or f"Service '{name}' check", service_id))
@@ -120,6 +122,8 @@ def check_registration(body: bytes) -> CheckDefinition:
     name = fields.get("Name", "")
     if not name:
         raise Rejected(400, "Missing check name")
+    if fields.get("Status", "") not in ("", *STATUSES):
+        raise Rejected(400, "Bad check status")
     return _definition(fields, fields.get("CheckID") or fields.get("ID") or name, name, fields.get("ServiceID", ""))
 
 
@@ -155,9 +159,6 @@ def _weights(given: Json | None) -> dict[str, int]:
 
 def _definition(fields: Json, check_id: str, name: str, service_id: str) -> CheckDefinition:
     interval, ttl = fields.get("Interval", 0.0), fields.get("TTL", 0.0)
-    status = fields.get("Status", "")
-    if status not in ("", *STATUSES):
-        raise Rejected(400, "Status for checks must 'passing', 'warning', 'critical'")
     _check_supported(fields)
     kind = next((name for name in _TYPES if fields.get(name)), "TTL")
     if kind != "TTL" and ttl > 0 and interval > 0:
@@ -170,7 +171,7 @@ def _definition(fields: Json, check_id: str, name: str, service_id: str) -> Chec
         id=check_id,
         name=name,
         type=kind.lower(),
-        status=status or CRITICAL,
+        status=fields.get("Status") or CRITICAL,
         notes=fields.get("Notes", ""),
         service_id=service_id,
         interval=interval,
