@@ -18,7 +18,7 @@ class ServerMissing(HrpcError):
     def __init__(self, name: str, image: str, programs: str) -> None:
         super().__init__(
             f"{name} is not on this machine: run `make servers` (or install {programs}), "
-            f"or start a Docker engine and `docker pull {image}`"
+            f"or a Docker engine with the images {image} and testcontainers/ryuk"
         )
         self.name = name
 
