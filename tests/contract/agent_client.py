@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from multidict import CIMultiDictProxy
 
 LIMIT = 30.0
 """Seconds until something that has to happen must have happened."""
@@ -20,7 +19,7 @@ class Answer:
     """One answer; `body` is the JSON value, or the text of what is not JSON."""
 
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: Mapping[str, str]
     text: str
 
     @property

@@ -93,11 +93,11 @@ async def test_http_check_turns_critical_and_back(agent: AgentClient, target: Ta
 
 
 async def test_http_check_sends_what_it_is_told(agent: AgentClient, target: Target) -> None:
-    asked = {"Method": "POST", "Header": {"X-Probe": ["yes"]}, "Body": "ping"}
+    asked = {"Method": "POST", "Header": {"X-Probe": ["yes"], "User-Agent": ["mine"]}, "Body": "ping"}
     await agent.register(Check={"HTTP": target.url, "Interval": "1s"} | asked)
     await agent.until_check(f"service:{agent.name}", "passing")
     method, headers, body = target.requests[0]
-    assert (method, headers["X-Probe"], body) == ("POST", "yes", "ping")
+    assert (method, headers["X-Probe"], headers["User-Agent"], body) == ("POST", "yes", "mine", "ping")
 
 
 async def test_single_failures_are_forgiven_when_asked_for(agent: AgentClient, target: Target) -> None:
@@ -152,7 +152,14 @@ async def test_grpc_check_asks_for_the_service_it_names(agent: AgentClient) -> N
 
 @pytest.mark.parametrize(
     "check",
-    [{"HTTP": "nowhere"}, {"TCP": "nowhere"}, {"GRPC": "nowhere"}, {"TCP": "127.0.0.1:1"}, {"GRPC": "127.0.0.1:1"}],
+    [
+        {"HTTP": "nowhere"},
+        {"TCP": "nowhere"},
+        {"GRPC": "nowhere"},
+        {"TCP": "127.0.0.1:1"},
+        {"TCP": "127.0.0.1:99999"},
+        {"GRPC": "127.0.0.1:1"},
+    ],
 )
 async def test_check_that_reaches_nothing_is_critical(agent: AgentClient, check: dict[str, str]) -> None:
     await agent.register(Check=check | {"Interval": "1s", "Timeout": "500ms", "Status": "passing"})

@@ -185,6 +185,14 @@ async def test_unknown_path_names_the_fake() -> None:
         assert answer.text == "DevConsul, a fake for development and tests, does not speak PUT /v1/session/create"
 
 
+async def test_locks_are_refused_by_name() -> None:
+    async with DevConsul() as consul, connected(consul.address) as client:
+        for query in ("acquire", "release"):
+            answer = await client.put("/kv/lock", b"1", **{query: "some-session"})
+            assert answer.status == 400
+            assert "DevConsul" in answer.text
+
+
 async def test_datacenter_may_be_chosen() -> None:
     async with DevConsul(datacenter="mars") as consul, connected(consul.address) as client:
         assert (await client.get("/agent/self")).body["Config"]["Datacenter"] == "mars"

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
-from multidict import CIMultiDict
 
 from hrpc.testing.consul.model import CRITICAL, PASSING, WARNING, CheckDefinition
 
@@ -19,6 +18,8 @@ DEFAULT_TIMEOUT = 10.0
 
 OUTPUT_LIMIT = 4096
 """Bytes of an answer that are kept (check_output_max_size)."""
+
+_HEADERS = {"User-Agent": "Consul Health Check", "Accept": "text/plain, text/*, */*"}
 
 Probe = Callable[[CheckDefinition, aiohttp.ClientSession], Awaitable[Result]]
 
@@ -48,13 +49,11 @@ async def _http(definition: CheckDefinition, session: aiohttp.ClientSession) -> 
     return (WARNING if answer.status == 429 else CRITICAL), output
 
 
-def _headers(asked: Mapping[str, Any]) -> CIMultiDict[str]:
-    headers = CIMultiDict({"User-Agent": "Consul Health Check", "Accept": "text/plain, text/*, */*"})
-    given = CIMultiDict((name, value) for name, values in asked.get("Header", {}).items() for value in values)
-    for name in given:
-        headers.popall(name, None)
-    headers.extend(given)
-    return headers
+def _headers(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    given = asked.get("Header", {})
+    replaced = {name.lower() for name in given}
+    kept = [(name, value) for name, value in _HEADERS.items() if name.lower() not in replaced]
+    return kept + [(name, value) for name, values in given.items() for value in values]
 
 
 async def _tcp(definition: CheckDefinition, _session: aiohttp.ClientSession) -> Result:
@@ -62,7 +61,7 @@ async def _tcp(definition: CheckDefinition, _session: aiohttp.ClientSession) -> 
     host, _, port = where.rpartition(":")
     try:
         _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         return CRITICAL, f"dial tcp {where}: {error}"
     writer.close()
     return PASSING, f"TCP connect {where}: Success"

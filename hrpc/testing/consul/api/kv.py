@@ -62,6 +62,10 @@ class KVRoutes:
         key = request.match_info["key"]
         if not key:
             raise Rejected(400, "Missing key name")
+        if "acquire" in request.query or "release" in request.query:
+            raise Rejected(
+                400, "DevConsul, a fake for development and tests, has no sessions: no ?acquire, no ?release"
+            )
         flags = unsigned(request.query["flags"]) if "flags" in request.query else 0
         cas = unsigned(request.query["cas"]) if "cas" in request.query else None
         value = await request.read()
