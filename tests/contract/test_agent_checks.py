@@ -67,6 +67,24 @@ async def test_status_that_does_not_exist_is_refused(agent: AgentClient) -> None
     assert (answer.status, answer.text) == (400, "Invalid check status: 'splendid'")
 
 
+@pytest.mark.parametrize("ttl", ["30s", "1m30s", "1.5h", "1h0m30s", "+30s", "30000ms", 30_000_000_000])
+async def test_durations_are_those_of_go(agent: AgentClient, ttl: str | int) -> None:
+    assert (await agent.register(Check={"TTL": ttl, "Status": "passing"})).status == 200
+    assert await agent.check_statuses() == {f"service:{agent.name}": "passing"}
+
+
+@pytest.mark.parametrize("ttl", ["30", "s", "1 s", "1d", "1m 30s", "-1s"])
+async def test_what_is_no_duration_is_refused(agent: AgentClient, ttl: object) -> None:
+    assert (await agent.register(Check={"TTL": ttl})).status == 400
+
+
+async def test_check_in_which_everything_is_zero_counts_as_none(agent: AgentClient) -> None:
+    for nothing in ({}, {"TTL": "0"}, {"TTL": 0, "HTTP": ""}):
+        assert (await agent.register(Check=nothing)).status == 200
+        assert await agent.check_statuses() == {}
+        assert (await agent.register(Checks=[nothing])).status == 400
+
+
 async def test_check_begins_with_the_status_asked_for(agent: AgentClient) -> None:
     await agent.register(Check={"TTL": "30s", "Status": "warning"})
     await agent.until_check(f"service:{agent.name}", "warning")
@@ -244,6 +262,8 @@ async def test_check_of_the_node_counts_for_every_service(agent: AgentClient) ->
         await agent.until_listed(agent.name, passing="")
     finally:
         await agent.put(f"/agent/check/deregister/{check}")
+    # The catalogue follows the agent a moment later, and the next test must not see that.
+    await agent.until("/health/state/any", lambda checks: check not in [found["CheckID"] for found in checks])
 
 
 @pytest.mark.parametrize(

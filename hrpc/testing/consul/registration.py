@@ -93,7 +93,9 @@ def service_registration(body: bytes) -> tuple[Service, list[CheckDefinition]]:
         raise Rejected(400, "Invalid service address")
     meta = fields.get("Meta", {})
     _check_meta(meta)
-    asked = ([fields["Check"]] if fields.get("Check") else []) + fields.get("Checks", [])
+    # A Check in which everything is zero counts as none, in Checks it is an error.
+    single = fields.get("Check", {})
+    asked = ([single] if any(single.values()) else []) + fields.get("Checks", [])
     checks = []
     for number, check in enumerate(asked, start=1):
         if check.get("Status", "") not in ("", *STATUSES):
