@@ -1,0 +1,1 @@
+"""Services that show what hrpc does, and a demo that runs them."""

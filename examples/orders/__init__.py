@@ -1,0 +1,1 @@
+"""A service with MySQL and Redis, which calls the greeter."""

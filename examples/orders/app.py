@@ -1,0 +1,51 @@
+"""Orders in MySQL, a counter in Redis, and a call to the greeter.
+
+The settings of both databases are in Consul KV: ``development/databases/mysql`` and ``development/databases/redis``.
+Before the first start: ``python -m examples.orders.migrate``.
+"""
+
+import os
+
+import grpc
+
+import hrpc
+from examples.greeter import greeter_pb2, greeter_pb2_grpc
+from examples.orders import orders_pb2, orders_pb2_grpc
+from hrpc import log, service
+from hrpc.database import mysql, redis
+
+
+class Orders(orders_pb2_grpc.OrdersServicer):
+    async def CreateOrder(self, request, context):
+        async with service.channel("greeter") as channel:
+            hello = await greeter_pb2_grpc.GreeterStub(channel).SayHello(
+                greeter_pb2.HelloRequest(name=request.customer), timeout=2
+            )
+        placed = await mysql.get().execute(
+            "INSERT INTO orders (customer, cents) VALUES (%s, %s)", request.customer, request.cents
+        )
+        log.info("order {} of {} is placed", placed.last_insert_id, request.customer)
+        order = orders_pb2.Order(id=placed.last_insert_id, customer=request.customer, cents=request.cents)
+        return orders_pb2.CreateOrderReply(order=order, greeting=hello.message, greeted_by=hello.served_by)
+
+    async def GetOrder(self, request, context):
+        row = await mysql.get().query_one("SELECT id, customer, cents FROM orders WHERE id = %s", request.id)
+        if row is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no order {request.id}")
+        reads = await redis.get().incr(f"orders:{request.id}:reads")
+        return orders_pb2.Order(**row, reads=reads)
+
+
+server = hrpc.new_server(
+    hrpc.with_server_name("orders"),
+    hrpc.with_listen_port(int(os.environ.get("PORT", "8888"))),
+    hrpc.with_health_check(int(os.environ.get("HEALTH_PORT", "6688"))),
+    hrpc.with_metrics(int(os.environ.get("METRICS_PORT", "2112"))),
+    hrpc.with_consul(),
+    hrpc.with_databases(mysql.new(), redis.new()),
+    hrpc.with_upstreams("greeter"),
+)
+orders_pb2_grpc.add_OrdersServicer_to_server(Orders(), server)
+
+if __name__ == "__main__":
+    server.serve()
