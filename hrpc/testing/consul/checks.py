@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -21,7 +21,7 @@ class _Running:
     successes: int
     task: asyncio.Task[None] | None = None
     expiry: asyncio.TimerHandle | None = None
-    reaper: asyncio.TimerHandle | None = field(default=None)
+    reaper: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
         for activity in (self.task, self.expiry, self.reaper):

@@ -149,27 +149,15 @@ class DevConsul:
         async with AsyncExitStack() as stack:
             # Before the task group, which would wrap the error of a port that is taken.
             sock = stack.enter_context(_listening(self._host, self._port))
-            changes = Changes()
             session = await stack.enter_async_context(
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
             )
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            changes = Changes()
             catalog = Catalog(changes, self._datacenter, NODE, self._host)
             checks = Checks(catalog, tasks, session, self._interval_minimum, self._deregister_minimum)
             stack.callback(checks.stop_all)
-            store = Store(changes)
-            for key, value in self._kv.items():
-                store.put(key, value)
-            agent = Agent(catalog, checks)
-            gate = self._gate
-            routes = [
-                *AgentRoutes(agent, catalog, changes, gate, VERSION).routes(),
-                *CheckRoutes(agent, catalog, gate).routes(),
-                *HealthRoutes(catalog, changes, gate).routes(),
-                *KVRoutes(store, changes, gate).routes(),
-                *StatusRoutes(gate, endpoint(self._host, 8300)).routes(),
-            ]
-            await stack.enter_async_context(_served(application(routes), sock))
+            await stack.enter_async_context(_served(application(self._routes(changes, catalog, checks)), sock))
             # Before the server ends, so that it does not wait for queries that wait for a change.
             stack.callback(changes.close)
             self._address = endpoint(self._host, sock.getsockname()[1])
@@ -182,6 +170,18 @@ class DevConsul:
                 await self._ending.wait()
             finally:
                 self._address = None
+
+    def _routes(self, changes: Changes, catalog: Catalog, checks: Checks) -> list[web.RouteDef]:
+        agent, store, gate = Agent(catalog, checks), Store(changes), self._gate
+        for key, value in self._kv.items():
+            store.put(key, value)
+        return [
+            *AgentRoutes(agent, catalog, changes, gate, VERSION).routes(),
+            *CheckRoutes(agent, catalog, gate).routes(),
+            *HealthRoutes(catalog, changes, gate).routes(),
+            *KVRoutes(store, changes, gate).routes(),
+            *StatusRoutes(gate, endpoint(self._host, 8300)).routes(),
+        ]
 
 
 @contextmanager

@@ -29,6 +29,13 @@ _NAMES = {
     "matches": "Matches",
     "not matches": "Not Matches",
 }
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda found, value: bool(found == value),
+    "in": lambda found, value: value in (found or ()),
+    "is empty": lambda found, _value: not found,
+    "matches": lambda found, value: re.search(value, found) is not None,
+}
+_NEGATIONS = {"!=": "==", "not in": "in", "is not empty": "is empty", "not matches": "matches"}
 # What holds for a key that a map does not have: `Meta.canary != "yes"` matches a service without it.
 _HOLDS_WHEN_MISSING = frozenset({"!=", "not in", "is empty", "not matches"})
 _MISSING = object()
@@ -42,9 +49,12 @@ def compile_match(selector: str, operator: str, value: str, fields: Mapping[str,
         raise ValueError(f'Selector "{selector}" is not valid')
     if operator not in _operators_of(kind):
         raise ValueError(f'Invalid match operator "{_NAMES[operator]}" for selector "{selector}"')
-    test = _test(operator, _coerced(kind, value, selector))
+    wanted = _pattern(value) if operator in _MATCHING else _coerced(kind, value, selector)
+    holds, negated = _HOLDS[_NEGATIONS.get(operator, operator)], operator in _NEGATIONS
     missing = operator in _HOLDS_WHEN_MISSING
-    return lambda item: any(missing if found is _MISSING else test(found) for found in _values(item, path))
+    return lambda item: any(
+        missing if found is _MISSING else holds(found, wanted) != negated for found in _values(item, path)
+    )
 
 
 def _kind_of(path: Sequence[str], kind: Kind | None) -> Kind | None:
@@ -84,25 +94,11 @@ def _coerced(kind: Kind, value: str, selector: str) -> str | int | bool:
     return value == "true" if kind == "bool" else value
 
 
-def _test(operator: str, value: Any) -> Callable[[Any], bool]:
-    negated = operator in _NAMES and ("not " in operator or operator == "!=")
-    if operator in _EQUALITY:
-        holds: Callable[[Any], bool] = lambda found: bool(found == value)  # noqa: E731
-    elif operator in _MEMBERSHIP:
-        holds = lambda found: value in (found or ())  # noqa: E731
-    elif operator in _EMPTINESS:
-        holds = lambda found: not found  # noqa: E731
-    else:
-        holds = _matcher(value)
-    return lambda found: holds(found) != negated
-
-
-def _matcher(pattern: str) -> Callable[[Any], bool]:
+def _pattern(value: str) -> re.Pattern[str]:
     try:
-        compiled = re.compile(pattern)
+        return re.compile(value)
     except re.error as error:
         raise ValueError(f"error parsing regexp: {error}") from error
-    return lambda found: compiled.search(found) is not None
 
 
 def _values(item: Any, path: Sequence[str]) -> list[Any]:
