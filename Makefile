@@ -25,10 +25,8 @@ test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, layers
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=; for step in "ruff check" "ruff format --check" mypy lint-imports; do \
+		echo "$(BIN)/$$step"; $(BIN)/$$step || failed=yes; done; test -z "$$failed"
 
 proto: $(INSTALLED) ## generate the code of examples/*/*.proto beside them
 	$(if $(PROTOS),$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from hrpc.testing.servers import (
     redis_server,
     reserved_port,
 )
+from hrpc.testing.servers.__main__ import store_settings
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def test_a_stop_keeps_the_data_and_no_process_and_the_end_keeps_nothing(
 
 
 def test_a_server_ends_with_a_test_run_that_is_killed(temporary: Path, launch: Any) -> None:
-    launch(redis_server)
+    if launch(redis_server).source.startswith("container"):
+        pytest.skip("testcontainers' reaper sees to that, some ten seconds later")
     launch.end()
     script = """
 from hrpc.testing.servers import redis_server
@@ -241,6 +244,26 @@ def test_a_data_folder_of_the_caller_is_kept(tmp_path: Path, launch: Any) -> Non
 def test_a_server_that_cannot_start_says_why(launch: Any) -> None:
     with pytest.raises(ServerFailed, match=r"(?s)Consul.*ended while it started:.*no_such_setting"):
         launch(lambda: consul_server({"no_such_setting": 1}))
+
+
+def test_the_services_for_development_store_the_settings_of_the_databases(
+    launch: Any, mariadb: MySQLServer, redis_server: RedisServer
+) -> None:
+    consul = launch(consul_server)
+
+    store_settings(consul, mariadb, redis_server)
+
+    stored = "http://" + consul.address + "/v1/kv/development/databases/"
+    with urllib.request.urlopen(stored + "mysql?raw", timeout=5) as mysql:
+        assert json.load(mysql) == {
+            "address": "127.0.0.1",
+            "port": mariadb.port,
+            "username": mariadb.username,
+            "password": mariadb.password,
+            "dbname": mariadb.database,
+        }
+    with urllib.request.urlopen(stored + "redis?raw", timeout=5) as stored_redis:
+        assert json.load(stored_redis) == {"address": "127.0.0.1", "port": redis_server.port, "db": 0}
 
 
 @pytest.mark.parametrize(("name", "package"), [("consul", "consul"), ("mysql", "mariadb-server"), ("redis", "redis")])

@@ -28,8 +28,8 @@ _OPTIONS = [
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-buffer-pool-size=16M",
     "--performance-schema=OFF",
+    "--skip-log-bin",
     "--loose-mysqlx=OFF",
-    "--loose-disable-log-bin",
     "--loose-mysql-native-password=ON",
     "--loose-authentication-policy=mysql_native_password",
 ]
