@@ -95,6 +95,9 @@ _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrp
 early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 
+# The number of loguru's default sink: its own 0, later the one that the last server to stop has put back.
+default_log_sinks: list[int] = [0]
+
 
 def enter_thread(runtime: Runtime) -> contextvars.Token[Runtime | None]:
     """Makes `runtime` the current one of a context that runs in a thread, where no event loop leads to it."""

@@ -50,8 +50,8 @@ slot = _runtime.Slot[Background]("hrpc.go", "a running server")
 def go(work: Coroutine[Any, Any, T]) -> asyncio.Task[T | None]:
     """Runs a coroutine in the background, with the trace of the call it is started in, else a new one.
 
-    A failure is logged; the task then gives None. The server waits for such tasks when it stops, and cancels them at its
-    limit. Raises `NotRunning`.
+    A failure is logged; the task then gives None. The server waits for such tasks when it stops, and cancels them at
+    its limit. Raises `NotRunning`.
     """
     try:
         background = slot.get()

@@ -39,15 +39,12 @@ def advertised(
     if not ipaddress.ip_address(listen_host).is_unspecified:
         return listen_host
     agent = urlsplit(consul.url)
-    candidates = [route(agent.hostname, agent.port or 8500)] if agent.hostname else []
-    candidates += [route(host, 9) for host in _ANYWHERE]
-    addresses = [address for address in candidates if address]
-    for address in addresses:
-        if not ipaddress.ip_address(address).is_loopback:
+    to_agent = "127.0.0.1" if agent.scheme == "unix" else route(agent.hostname or "", agent.port or 8500)
+    for address in (to_agent, *(route(host, 9) for host in _ANYWHERE)):
+        if address and not ipaddress.ip_address(address).is_loopback:
             return address
-    local_agent = agent.scheme == "unix" or (addresses and ipaddress.ip_address(addresses[0]).is_loopback)
-    if local_agent:
-        return "127.0.0.1"
+    if to_agent:
+        return to_agent
     raise OptionError(
         f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
         "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -137,9 +138,8 @@ def _wait(params: Params) -> float:
 
 
 def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ConnectionRefusedError) or isinstance(error, aiohttp.ClientConnectorError):
-        return getattr(error, "strerror", None) or "connection refused"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "connection cut off"
     return str(error) or type(error).__name__

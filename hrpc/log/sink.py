@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from loguru import logger
 
-from hrpc import context
+from hrpc import _runtime, context
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -25,17 +25,23 @@ _HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}{ex
 
 
 @contextmanager
-def installed(server_name: str, environment: str, level: str = "INFO") -> Iterator[None]:
+def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") -> Iterator[None]:
     """Sends what loguru and the standard library log to this process' output, while the context lasts."""
-    # loguru begins with a sink of its own, number 0, which would print every line a second time.
-    ours_only = False
-    with suppress(ValueError):
-        logger.remove(0)
-        ours_only = True
+
+    def is_ours(_: object) -> bool:
+        return _runtime.current() in (runtime, None)
+
+    # The sink that loguru has from the beginning would print every line a second time.
+    had_default = False
+    for default in _runtime.default_log_sinks:
+        with suppress(ValueError):
+            logger.remove(default)
+            had_default = True
     if sys.stderr.isatty():
-        number = logger.add(_human_sink, format=_human_format, level=level, colorize=True)
+        number = logger.add(_human_sink, format=_human_format, level=level, filter=is_ours, colorize=True)
     else:
-        number = logger.add(_JsonSink(server_name, environment), format="{message}", level=level)
+        to_json = _JsonSink(runtime.server_name, environment)
+        number = logger.add(to_json, format="{message}", level=level, filter=is_ours)
     router = _IntoLoguru()
     root = logging.getLogger()
     before = root.level
@@ -47,8 +53,8 @@ def installed(server_name: str, environment: str, level: str = "INFO") -> Iterat
         root.setLevel(before)
         root.removeHandler(router)
         logger.remove(number)
-        if ours_only:
-            logger.add(sys.stderr)
+        if had_default:
+            _runtime.default_log_sinks[:] = [logger.add(sys.stderr)]
 
 
 class _JsonSink:

@@ -14,7 +14,7 @@ from hrpc.metrics.calls import Calls
 
 @asynccontextmanager
 async def noticed(delay: Callable[[], float], hurry: asyncio.Event) -> AsyncIterator[None]:
-    """At its end waits `delay` seconds, or for a hurry: until callers learn that this instance has left, they call it."""
+    """At its end waits `delay` seconds, or for a hurry: callers have to learn that this instance has left."""
     yield
     with suppress(TimeoutError):
         async with asyncio.timeout(delay()):

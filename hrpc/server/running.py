@@ -91,7 +91,7 @@ class Running:
 
     async def live(self) -> None:
         """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
-        with sink.installed(self.name, self.settings.environment), self._runtime.attached():
+        with sink.installed(self._runtime, self.settings.environment), self._runtime.attached():
             failure = await self._start_and_run()
             await self._leave()
             if failure is not None:
@@ -154,7 +154,7 @@ class Running:
             await enter("metrics", self._metrics_http(s.metrics_port))
         engine = GrpcioEngine(s.interceptors)
         self.port = await enter("bind", self._bound(engine), leaving="close port")
-        if self._directory is not None:
+        if self._directory is not None and s.upstreams:
             await enter("upstreams", self._upstreams(self._directory))
         await enter("serve", self._serving(engine), leaving="drain", limited=False)
         if self._consul is not None and s.consul is not None:

@@ -59,8 +59,8 @@ class Steps:
     ) -> T:
         """Enters a step. Raises `StartError`.
 
-        `leaving` is its name in the stop when that is another; a step without a `name` does nothing at the start. When it
-        is not `limited`, its leaving has waits and limits of its own.
+        `leaving` is its name in the stop when that is another; a step without a `name` does nothing at the start.
+        When it is not `limited`, its leaving has waits and limits of its own.
         """
         began = time.monotonic()
         try:

@@ -103,7 +103,7 @@ class Connection:
             else:
                 async with asyncio.timeout(self._limit):
                     outcome = await cursor.complete(sql)
-        except (MySQLError, OSError) as error:
+        except (MySQLError, OSError, RuntimeError) as error:
             self._fail(error)
         self.busy = False
         return outcome
@@ -122,7 +122,7 @@ class Connection:
         try:
             async with asyncio.timeout(limit):
                 await self.raw.ping(reconnect=False)
-        except (MySQLError, OSError) as error:
+        except (MySQLError, OSError, RuntimeError) as error:
             raise DatabaseUnavailable(f"{self._place}: no answer to a ping within {limit:g} s: {error}") from error
         self.busy = False
 
@@ -157,7 +157,8 @@ class Connection:
         code = errors.number(error)
         if isinstance(error, TimeoutError):
             raise DatabaseUnavailable(f"{self._place}: no answer within {self._limit:g} s (read_timeout)") from error
-        if self.raw.closed or code in errors.CUT_OFF or isinstance(error, OSError):
+        # A transport of uvloop raises RuntimeError when it is written to after the connection was cut.
+        if self.raw.closed or self.is_gone or code in errors.CUT_OFF or isinstance(error, OSError):
             self.is_lost = True
             raise DatabaseUnavailable(f"{self._place}: connection lost: {error}") from error
         # With a number it was the server's answer, and nothing more follows it; anything else was not understood.
@@ -170,7 +171,10 @@ class Connection:
     def _not_answered(self) -> Exception:
         if self.raw.closed:
             return DatabaseUnavailable(f"{self._place}: the connection was lost or its last statement cancelled")
-        return RuntimeError("a statement still runs on this connection; await it first, or use two connections")
+        return RuntimeError(
+            "a statement still runs on this connection, or its answer could not be read; "
+            "await one statement before the next, or use two connections"
+        )
 
 
 async def connect(settings: MySQLSettings) -> Connection:

@@ -1,0 +1,34 @@
+"""What a Consul agent says, asked over its HTTP API and not through hrpc."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from typing import Any, cast
+
+
+def get(address: str, path: str) -> Any:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as response:
+        return json.load(response)
+
+
+def put(address: str, path: str, body: str = "") -> None:
+    request = urllib.request.Request(f"http://{address}{path}", body.encode(), method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+async def instances(address: str, name: str) -> list[dict[str, Any]]:
+    """The instances of a service in the catalogue, whatever their health."""
+    entries = await asyncio.to_thread(get, address, f"/v1/health/service/{name}")
+    return cast("list[dict[str, Any]]", entries)
+
+
+async def store(address: str, key: str, value: str) -> None:
+    """Writes a KV key."""
+    await asyncio.to_thread(put, address, f"/v1/kv/{key}", value)
+
+
+async def deregister(address: str, service_id: str) -> None:
+    """Deregisters behind the service's back."""
+    await asyncio.to_thread(put, address, f"/v1/agent/service/deregister/{service_id}")

@@ -1,0 +1,363 @@
+"""A life inside a running event loop: the order of its steps, and what happens when one of them fails or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+import hrpc
+from hrpc import _runtime, life, listener
+from hrpc.abc import PoolStats
+from hrpc.errors import AlreadyRunning, HrpcError, NotRunning, StartError, StepTimeout, StopError
+from tests.echo import Gate, add_echo, call
+
+LOCAL = hrpc.with_listen_port(0, host="127.0.0.1")
+
+
+def a_server(*options: hrpc.Option, gate: Gate | None = None) -> hrpc.Server:
+    server = hrpc.new_server(hrpc.with_server_name("life"), LOCAL, *options)
+    add_echo(server, gate)
+    return server
+
+
+@dataclass
+class Recorded:
+    """A database that writes down what happens to it."""
+
+    happened: list[str]
+    fails_at: str = ""
+    hangs_at: str = ""
+    name: str = "recorded"
+    needs_settings: bool = False
+    slot: Any = field(default_factory=lambda: _runtime.Slot("recorded", "…"))
+
+    @asynccontextmanager
+    async def open(self, _: object) -> AsyncIterator[Recorded]:
+        await self._at("open")
+        try:
+            yield self
+        finally:
+            await self._at("close")
+
+    async def _at(self, step: str) -> None:
+        self.happened.append(step)
+        if self.fails_at == step:
+            raise ZeroDivisionError(step)
+        if self.hangs_at == step:
+            await asyncio.Event().wait()
+
+    client = "the client"
+
+    async def ping(self) -> None: ...
+
+    def stats(self) -> PoolStats:
+        return PoolStats(0, 0, 0)
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        return False
+
+
+def timeline(output: str, word: str) -> list[str]:
+    """The steps, by name, in the line of the log with this word."""
+    line = next(line for line in output.splitlines() if word in line)
+    return re.findall(r"([a-z][a-z ]*) \d+\.\d{3}(?:, |\")", line.partition(" s: ")[2])
+
+
+async def test_steps_are_left_in_reverse_and_both_timelines_are_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    happened: list[str] = []
+    options = (hrpc.with_databases(Recorded(happened)), hrpc.with_health_check(0), hrpc.with_metrics(0))
+    async with a_server(*options):
+        life.when_exit(lambda: happened.append("hook"))
+    assert happened == ["open", "hook", "close"]
+    output = capsys.readouterr().out
+    steps = ["recorded", "background tasks", "exit hooks", "health", "metrics", "bind", "serve", "ready"]
+    assert timeline(output, "started in") == steps
+    assert timeline(output, "has stopped in") == [
+        {"ready": "not ready", "serve": "drain", "bind": "close port"}.get(step, step) for step in reversed(steps)
+    ]
+
+
+async def test_a_server_can_be_started_again_and_is_not_there_in_between() -> None:
+    server = a_server()
+    ports = set()
+    for _ in range(3):
+        with pytest.raises(NotRunning, match="has no port yet"):
+            _ = server.port
+        async with server, grpc.aio.insecure_channel(server.address) as channel:
+            ports.add(server.port)
+            assert await call(channel, "Echo") == b"x"
+    listener.unused("test", "127.0.0.1", ports.pop(), "")
+
+
+async def test_what_a_running_server_does_not_take_is_refused() -> None:
+    async with a_server() as server:
+        with pytest.raises(AlreadyRunning, match="'life' is running"):
+            add_echo(server)
+        with pytest.raises(AlreadyRunning, match="'life' is running"):
+            server.apply(hrpc.with_metrics())
+        with pytest.raises(AlreadyRunning, match="'life' is running"):
+            await server.__aenter__()
+        with pytest.raises(AlreadyRunning, match="the server 'life' runs in this event loop already"):
+            async with a_server():
+                pass
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            assert await call(channel, "Echo") == b"x"
+
+
+async def test_exit_hooks_run_last_registered_first_sync_and_async_and_one_that_fails_stops_none() -> None:
+    ran: list[str] = []
+
+    async def last() -> None:
+        ran.append("last")
+
+    def fails() -> None:
+        ran.append("fails")
+        raise ZeroDivisionError
+
+    async def exits() -> None:
+        ran.append("exits")
+        raise SystemExit(7)
+
+    def first() -> None:
+        ran.append("first")
+
+    life.when_exit(last)
+    server = a_server(hrpc.with_exit_listeners(first))
+    with pytest.raises(StopError) as caught:
+        async with server:
+            life.when_exit(fails)
+            life.when_exit(exits)
+    assert ran == ["exits", "fails", "first", "last"]
+    assert [type(error) for error in caught.value.exceptions] == [RuntimeError, ZeroDivisionError]
+    assert "fails" in caught.value.exceptions[1].__notes__[0]
+
+
+async def test_a_hook_that_hangs_is_abandoned_at_its_limit_and_named() -> None:
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    blocked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+
+    def blocks() -> None:
+        loop.call_soon_threadsafe(blocked.set)
+        release.wait(60)
+
+    began = time.monotonic()
+    with pytest.raises(StopError) as caught:
+        async with a_server(hrpc.with_graceful_stop(step_limit=0.1)):
+            life.when_exit(hangs)
+            life.when_exit(blocks)
+    release.set()
+    assert blocked.is_set()
+    assert time.monotonic() - began < 5
+    assert all(isinstance(error, StepTimeout) for error in caught.value.exceptions)
+    assert re.search(r"blocks: not done within 0.1 s", str(caught.value.exceptions[0]))
+    assert re.search(r"hangs: not done within 0.1 s", str(caught.value.exceptions[1]))
+
+
+async def test_hooks_can_use_the_pools() -> None:
+    database = Recorded([])
+    seen: list[object] = []
+    async with a_server(hrpc.with_databases(database)):
+        life.when_exit(lambda: seen.append(database.slot.get()))
+
+        async def in_loop() -> None:
+            seen.append(database.slot.get())
+
+        life.when_exit(in_loop)
+    assert seen == ["the client"] * 2
+    with pytest.raises(NotRunning):
+        database.slot.get()
+
+
+@pytest.mark.parametrize("step", ["open", "close"])
+async def test_a_step_that_fails_is_named_and_everything_else_is_released(step: str) -> None:
+    happened: list[str] = []
+    error: type[HrpcError] = StartError if step == "open" else StopError
+    with pytest.raises(error) as caught:
+        async with a_server(hrpc.with_databases(Recorded(happened, fails_at=step)), hrpc.with_health_check(0)):
+            life.when_exit(lambda: happened.append("hook"))
+    if isinstance(caught.value, StartError):
+        assert caught.value.step == "recorded"
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert happened == ["open"]
+    elif isinstance(caught.value, StopError):
+        assert "recorded" in caught.value.exceptions[0].__notes__[0]
+        assert happened == ["open", "hook", "close"]
+    async with a_server():  # the loop is free again
+        pass
+
+
+async def test_a_release_that_hangs_is_abandoned_and_the_next_ones_go_on() -> None:
+    happened: list[str] = []
+    first = Recorded(happened, name="first")
+    hanging = Recorded(happened, hangs_at="close", name="hanging")
+    with pytest.raises(StopError) as caught:
+        async with a_server(hrpc.with_databases(first, hanging), hrpc.with_graceful_stop(step_limit=0.1)):
+            pass
+    assert [str(error) for error in caught.value.exceptions] == ["hanging: not done within 0.1 s, abandoned"]
+    assert happened == ["open", "open", "close", "close"]
+
+
+async def test_a_start_that_is_cancelled_releases_what_it_had() -> None:
+    happened: list[str] = []
+    opened = Recorded(happened, name="opened")
+    server = a_server(hrpc.with_databases(opened, Recorded(happened, hangs_at="open")))
+    starting = asyncio.create_task(server.__aenter__())
+    while len(happened) < 2:
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert happened == ["open", "open", "close"]
+
+
+async def test_a_failed_start_leaves_no_port_open(free_port: int) -> None:
+    happened: list[str] = []
+    with listener.bind("test", "127.0.0.1", free_port, "") as taken:
+        taken.listen()
+        health = taken_port()
+        options = (hrpc.with_listen_port(free_port, host="127.0.0.1"), hrpc.with_health_check(health))
+        with pytest.raises(StartError, match=rf"bind: gRPC: 127.0.0.1:{free_port} is in use .* hrpc.with_listen_port"):
+            async with a_server(hrpc.with_databases(Recorded(happened)), *options):
+                pass
+    assert happened == ["open", "close"]
+    listener.unused("test", "127.0.0.1", health, "")
+
+
+def taken_port() -> int:
+    """A port that was free a moment ago."""
+    with listener.bind("test", "127.0.0.1", 0, "") as sock:
+        return int(sock.getsockname()[1])
+
+
+async def test_running_calls_end_within_the_grace_and_new_ones_are_refused() -> None:
+    gate = Gate()
+    server = a_server(gate=gate)
+    async with grpc.aio.insecure_channel("127.0.0.1:1"), server:
+        address = server.address
+        channel = grpc.aio.insecure_channel(address)
+        running = asyncio.ensure_future(call(channel, "Hold", b"kept"))
+        await gate.entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        while True:
+            try:
+                await call(channel, "Echo", timeout=1)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+                break
+        assert not stopping.done()
+        gate.opened.set()
+        assert await running == b"kept"
+        await stopping
+        await channel.close()
+
+
+async def test_calls_that_outlast_the_grace_are_cancelled() -> None:
+    gate = Gate()
+    async with a_server(hrpc.with_graceful_stop(grace=0.1), gate=gate) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            running = asyncio.ensure_future(call(channel, "Hold"))
+            await gate.entered.wait()
+            await server.stop()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await running
+
+
+async def test_an_impatient_caller_of_stop_makes_it_hurry_and_nothing_is_left_behind() -> None:
+    gate = Gate()
+    happened: list[str] = []
+    server = a_server(hrpc.with_databases(Recorded(happened)), gate=gate)
+    await server.__aenter__()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        running = asyncio.ensure_future(call(channel, "Hold"))
+        await gate.entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running
+    assert happened == ["open", "close"]
+
+
+async def test_background_tasks_are_finished_before_the_pools_close_and_their_failure_is_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    happened: list[str] = []
+    started = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def work() -> str:
+        started.set()
+        await ended.wait()
+        happened.append("work")
+        return "done"
+
+    async def broken() -> None:
+        raise ZeroDivisionError("oh")
+
+    async with a_server(hrpc.with_databases(Recorded(happened))):
+        task = hrpc.go(work())
+        failed = hrpc.go(broken())
+        await started.wait()
+        ended.set()
+    assert happened == ["open", "work", "close"]
+    assert task.result() == "done"
+    assert failed.result() is None
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+async def test_a_background_task_that_does_not_end_is_cancelled_at_the_limit() -> None:
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async with a_server(hrpc.with_graceful_stop(step_limit=0.1)):
+        task = hrpc.go(for_ever())
+    assert task.cancelled()
+
+
+def test_go_outside_a_server_says_so() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(NotRunning, match=r"hrpc.go: no hrpc server is running in this event loop"):
+        hrpc.go(work())
+
+
+def test_two_servers_run_in_two_event_loops_side_by_side() -> None:
+    names: dict[str, str] = {}
+    together = threading.Barrier(2, timeout=20)
+
+    def one(name: str) -> None:
+        async def main() -> None:
+            server = hrpc.new_server(hrpc.with_server_name(name), LOCAL)
+            async with server:
+                await asyncio.to_thread(together.wait)
+                runtime = _runtime.current()
+                assert runtime is not None
+                names[name] = runtime.server_name
+                await asyncio.to_thread(together.wait)
+
+        asyncio.run(main())
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == {"a": "a", "b": "b"}

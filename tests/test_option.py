@@ -1,0 +1,130 @@
+"""Options: every mistake is found by new_server, before anything is started, and says what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import hrpc
+from hrpc.database import mysql
+from hrpc.errors import InvalidPort, MissingServerName, OptionError
+from hrpc.option import Consul, Settings, fold
+
+NAME = hrpc.with_server_name("orders")
+
+
+def settings(*options: hrpc.Option, **environ: str) -> Settings:
+    return fold((NAME, *options), environ)
+
+
+def test_the_defaults_are_those_of_the_go_framework() -> None:
+    found = settings()
+    assert (found.port, found.environment, found.health_port, found.metrics_port, found.stack_skip) == (
+        8888,
+        "development",
+        None,
+        None,
+        1,
+    )
+    assert settings(hrpc.with_health_check(), hrpc.with_metrics()).health_port == 6688
+    assert settings(hrpc.with_health_check(), hrpc.with_metrics()).metrics_port == 2112
+
+
+def test_new_server_without_a_name_fails_at_once() -> None:
+    with pytest.raises(MissingServerName, match="missing server name"):
+        hrpc.new_server(hrpc.with_listen_port(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: hrpc.with_server_name(""), MissingServerName, "missing server name"),
+        (lambda: hrpc.with_server_name("my_service"), OptionError, "found by DNS"),
+        (lambda: hrpc.with_server_name("-a"), OptionError, "found by DNS"),
+        (lambda: hrpc.with_server_name("a" * 64), OptionError, "1 to 63"),
+        (lambda: hrpc.with_listen_port(70000), InvalidPort, r"invalid port number 70000: hrpc.with_listen_port"),
+        (lambda: hrpc.with_listen_port(-1), InvalidPort, "invalid port number"),
+        (lambda: hrpc.with_listen_port(True), InvalidPort, "invalid port number"),
+        (lambda: hrpc.with_health_check(port=99999), InvalidPort, "hrpc.with_health_check"),
+        (lambda: hrpc.with_metrics(port=99999), InvalidPort, "hrpc.with_metrics"),
+        (lambda: hrpc.with_environment("prod"), OptionError, "development, testing, staging, production"),
+        (lambda: hrpc.with_consul("127.0.0.1:8500"), OptionError, "hrpc.Consul"),  # type: ignore[arg-type]
+        (lambda: Consul(address="no port:x"), OptionError, "CONFIGS_ADDR"),
+        (lambda: Consul(address="ftp://a:1"), OptionError, "host:port"),
+        (lambda: Consul(address="a:99999"), OptionError, "host:port"),
+        (lambda: Consul(client_cert="a.pem"), OptionError, "both or none"),
+        (lambda: Consul(timeout=0), OptionError, "seconds"),
+        (lambda: Consul(prefix="/"), OptionError, "KV path"),
+        (lambda: hrpc.with_registration(deregister_after=30), OptionError, "60 or more"),
+        (lambda: hrpc.with_registration(check_interval=0.5), OptionError, "1 or more"),
+        (lambda: hrpc.with_registration(weight=0), OptionError, "weight"),
+        (lambda: hrpc.with_registration(meta={"a b": "c"}), OptionError, "meta key 'a b'"),
+        (lambda: hrpc.with_registration(meta={"a": "x" * 513}), OptionError, "512 bytes"),
+        (lambda: hrpc.with_registration(meta={str(n): "" for n in range(63)}), OptionError, "64"),
+        (lambda: hrpc.with_databases("mysql"), OptionError, "with_databases"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_upstreams("us_ers"), OptionError, "with_upstreams"),
+        (lambda: hrpc.with_target("dns"), OptionError, "with_target"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_exit_listeners("close"), OptionError, "with_exit_listeners"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_restart_listeners(None), OptionError, "with_restart_listeners"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_graceful_stop(grace=-1), OptionError, "grace"),
+        (lambda: hrpc.with_graceful_stop(drain_delay=float("nan")), OptionError, "drain_delay"),
+        (lambda: hrpc.with_stack_skip(-1), OptionError, "with_stack_skip"),
+        (lambda: hrpc.with_listen_port(1, host=""), OptionError, "host"),
+    ],
+)
+def test_a_bad_option_is_refused_where_it_is_made(
+    make: Callable[[], object], error: type[OptionError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        make()
+
+
+def test_what_only_shows_in_the_whole_is_refused_by_new_server() -> None:
+    with pytest.raises(OptionError, match="port 7000 is given to both"):
+        settings(hrpc.with_listen_port(7000), hrpc.with_metrics(port=7000))
+    with pytest.raises(OptionError, match=r"mysql.new\(address=…\).*development/databases/mysql"):
+        settings(hrpc.with_databases(mysql.new()))
+    with pytest.raises(OptionError, match="given twice"):
+        settings(hrpc.with_databases(mysql.new(address="a", dbname="b", username="c"), mysql.new()))
+    with pytest.raises(OptionError, match="with_upstreams needs"):
+        settings(hrpc.with_upstreams("users"))
+    with pytest.raises(OptionError, match="not 'orders'"):
+        fold(["orders"], {})  # type: ignore[list-item]
+
+
+def test_port_0_is_allowed_for_several_listeners() -> None:
+    assert settings(hrpc.with_listen_port(0), hrpc.with_health_check(0), hrpc.with_metrics(0)).port == 0
+
+
+def test_configs_variables_win_over_the_code_and_the_code_over_consuls_own() -> None:
+    in_code = hrpc.with_consul(Consul(address="code:1", token="code", datacenter="code"))
+    standard = {"CONSUL_HTTP_ADDR": "standard:3", "CONSUL_HTTP_TOKEN": "standard", "CONSUL_CACERT": "/ca.pem"}
+    ours = {"CONFIGS_ADDR": "ours:2", "CONFIGS_TOKEN": "ours", "CONFIGS_DATACENTER": "ours"}
+
+    def consul(option: hrpc.Option | None, environ: dict[str, str]) -> tuple[object, ...] | None:
+        found = fold((NAME,) if option is None else (NAME, option), environ).consul
+        return found and (found.address, found.token, found.datacenter, found.ca_cert)
+
+    assert consul(in_code, ours | standard) == ("ours:2", "ours", "ours", "/ca.pem")
+    assert consul(in_code, standard) == ("code:1", "code", "code", "/ca.pem")
+    assert consul(in_code, {"CONFIGS_ADDR": ""}) == ("code:1", "code", "code", None)
+    assert consul(hrpc.with_consul(), standard) == ("standard:3", "standard", None, "/ca.pem")
+    assert consul(hrpc.with_consul(), {}) == ("127.0.0.1:8500", None, None, None)
+    assert consul(None, ours) == ("ours:2", "ours", "ours", None)
+    assert consul(None, standard) is None
+
+
+def test_a_bad_address_from_the_environment_is_refused_by_new_server() -> None:
+    with pytest.raises(OptionError, match="'nonsense::': takes"):
+        settings(CONFIGS_ADDR="nonsense::")
+
+
+def test_the_token_is_in_no_repr() -> None:
+    option = hrpc.with_consul(Consul(token="s3cret"))
+    assert "s3cret" not in repr(option)
+    assert "s3cret" not in repr(settings(option))
+
+
+def test_later_options_win() -> None:
+    assert settings(hrpc.with_listen_port(1), hrpc.with_listen_port(2)).port == 2
