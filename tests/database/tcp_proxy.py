@@ -32,9 +32,7 @@ class Proxy:
                 with suppress(OSError):
                     await side.wait_closed()
 
-    async def _requests(
-        self, reader: asyncio.StreamReader, up: asyncio.StreamWriter, back: asyncio.Task[None]
-    ) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, up: asyncio.StreamWriter, back: asyncio.Task[None]) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 if self.cut:

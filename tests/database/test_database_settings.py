@@ -166,8 +166,9 @@ def test_any_json_gives_settings_of_the_declared_types_or_an_error(values: dict[
     """Whatever is stored, the result is InvalidConfig or settings that hold what they declare."""
     try:
         read = mysql.new().read(stored(**json.loads(json.dumps(values))))
-    except InvalidConfig as error:
-        assert error.field in values
+    except InvalidConfig as invalid:
+        field = invalid.field
+        assert field in values
         return
     assert isinstance(read.address, str)
     assert 1 <= read.port <= 65535

@@ -27,8 +27,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 """Seconds before connecting is tried again, with jitter."""
 
 
-class _Retrying:
-    """Connects within a limit and with retries. redis-py's own retries would repeat commands as well."""
+class _Bounded:
+    """Connects within a limit and with retries (redis-py's own would repeat commands as well), and writes in one."""
 
     def __init__(self, *, settings: RedisSettings, **options: Any) -> None:
         super().__init__(**options)
@@ -45,6 +45,19 @@ class _Retrying:
             message = f"{self._settings.place}: no connection within {limit:g} s (connect_timeout)"
             raise exceptions.TimeoutError(message) from error
 
+    async def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        # redis-py writes inside wait_for, which before Python 3.12 swallows a cancel that comes as the write ends, and
+        # which starts a task for each command. Without a socket_timeout it writes directly.
+        connection: Any = self
+        limit, connection.socket_timeout = connection.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except TimeoutError as error:
+            raise exceptions.TimeoutError(f"{self._settings.place}: nothing was taken in {limit:g} s") from error
+        finally:
+            connection.socket_timeout = limit
+
     async def _connect_with_retries(self: Any) -> None:
         for retry in range(self._settings.max_retries + 1):
             try:
@@ -56,11 +69,11 @@ class _Retrying:
             await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))
 
 
-class _TCPConnection(_Retrying, Connection):
+class _TCPConnection(_Bounded, Connection):
     pass
 
 
-class _UnixConnection(_Retrying, UnixDomainSocketConnection):
+class _UnixConnection(_Bounded, UnixDomainSocketConnection):
     pass
 
 
