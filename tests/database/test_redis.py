@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -67,6 +70,34 @@ async def test_a_server_of_another_kind() -> None:
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         message = await refused(address="127.0.0.1", port=port)
     assert message.startswith(f"DatabaseRefused: redis 127.0.0.1:{port} db 0: answers, but not as expected: ")
+
+
+@pytest.fixture
+async def socket_path() -> AsyncIterator[str]:
+    """The path of the socket of a Redis that listens on nothing else, with the password "right-word"."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs the program redis-server")
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/redis.sock"
+        options = ["--port", "0", "--unixsocket", path, "--save", "", "--requirepass", "right-word"]
+        server = await asyncio.create_subprocess_exec(program, *options, cwd=folder, stdout=asyncio.subprocess.PIPE)
+        assert server.stdout is not None
+        async for line in server.stdout:
+            if b"accept connections" in line:
+                break
+        yield path
+        server.kill()
+        await server.communicate()
+
+
+async def test_a_unix_socket(socket_path: str) -> None:
+    """Works as a host does, also where it goes wrong."""
+    options: dict[str, Any] = {"address": socket_path, "network": "unix"}
+    async with redis.new(**options, password="right-word", db=2).open(None) as pool:
+        await pool.ping()
+    assert "is not let in" in await refused(**options, password="wrong-word")
+    assert "db 9999: there is no such database" in await refused(**options, password="right-word", db=9999)
 
 
 async def test_commands_and_the_parser(open_redis: Open) -> None:

@@ -8,7 +8,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from hrpc.database.redis.settings import RedisSettings
 from hrpc.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable, PoolTimeout
 
-REFUSALS = (AuthenticationError, AuthorizationError)
+_REFUSALS = (AuthenticationError, AuthorizationError)
 
 
 class RedisPoolTimeout(PoolTimeout, exceptions.ConnectionError):
@@ -22,18 +22,19 @@ class RedisClosed(DatabaseUnavailable, exceptions.ConnectionError):
 def is_failure(error: BaseException) -> bool:
     """Whether this error says that the server is away, or does not serve us at the moment."""
     away = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.MasterDownError, exceptions.ReadOnlyError)
-    return isinstance(error, away) and not isinstance(root(error), REFUSALS)
+    cause = _root(error)
+    return isinstance(cause, away) and not isinstance(cause, _REFUSALS)
 
 
-def root(error: BaseException) -> BaseException:
+def _root(error: BaseException) -> BaseException:
     """The server's own error; redis-py wraps it in a ConnectionError when it comes through a Unix socket."""
     return error.__cause__ if isinstance(error.__cause__, RedisError) else error
 
 
 def not_connected(settings: RedisSettings, error: RedisError) -> DatabaseError:
     """What an error while connecting, or of a ping, means."""
-    cause = root(error)
-    if isinstance(cause, REFUSALS):
+    cause = _root(error)
+    if isinstance(cause, _REFUSALS):
         return DatabaseRefused(
             f"{settings.place}: user {settings.username or 'default'!r} is not let in: {cause}; "
             f"check 'username' and 'password' in {settings.origin}"

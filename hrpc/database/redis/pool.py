@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from hrpc.abc import PoolStats
-from hrpc.database.redis.errors import REFUSALS, RedisClosed, RedisPoolTimeout, is_failure, not_connected, root
+from hrpc.database.redis.errors import RedisClosed, RedisPoolTimeout, is_failure, not_connected
 from hrpc.database.redis.settings import RedisSettings
 from hrpc.errors import DatabaseUnavailable
 
@@ -64,7 +64,9 @@ class _Bounded:
                 await self.connect_check_health()
                 return
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                if retry == self._settings.max_retries or isinstance(root(error), REFUSALS):
+                # Through a Unix socket, redis-py takes one whose login failed for connected.
+                await self.disconnect(nowait=True)
+                if retry == self._settings.max_retries or not is_failure(error):
                     raise
             await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))
 
