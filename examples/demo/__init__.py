@@ -1,0 +1,1 @@
+"""What hrpc does, on real servers: ``make demo``, or ``python -m examples.demo``."""
