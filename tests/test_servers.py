@@ -201,9 +201,13 @@ with redis_server() as server:
     ) as run:
         assert run.stdout
         with socket.create_connection(("127.0.0.1", int(run.stdout.readline()))) as connection:
+            connection.settimeout(20)
+            # A connection that the server has not taken yet would be reset, not closed.
+            connection.sendall(b"PING\r\n")
+            assert connection.recv(64) == b"+PONG\r\n"
+
             run.kill()
 
-            connection.settimeout(20)
             assert connection.recv(1) == b""
         # The watcher holds this pipe until it has removed the folder.
         assert run.stdout.read() == b""
