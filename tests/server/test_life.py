@@ -258,7 +258,8 @@ async def test_running_calls_end_within_the_grace_and_new_ones_are_refused() -> 
             try:
                 await call(channel, "Echo", timeout=1)
             except grpc.aio.AioRpcError as error:
-                assert error.code() is grpc.StatusCode.UNAVAILABLE
+                # What arrives while gRPC's core shuts down is cancelled by it before any handler sees it.
+                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
                 break
         assert not stopping.done()
         gate.opened.set()

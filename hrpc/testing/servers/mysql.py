@@ -102,15 +102,23 @@ def _program(port: int, username: str, password: str) -> AbstractContextManager[
     user = ["--user=root"] if os.geteuid() == 0 else []
 
     def fill(data: Path) -> None:
+        # A starting server deletes what it takes for left-overs of its own in the temporary folder, also another's.
+        own = ["--no-defaults", f"--datadir={data}", f"--tmpdir={data.parent}", *user]
         if installer:
-            _run([installer, "--no-defaults", f"--datadir={data}", "--skip-test-db", "--skip-name-resolve", *user])
+            _run([installer, *own, "--skip-test-db", "--skip-name-resolve"])
         else:
-            _run([path, "--no-defaults", f"--datadir={data}", "--initialize-insecure", *user])
+            _run([path, *own, "--initialize-insecure"])
 
     def command(folder: Path, data: Path) -> list[str]:
         setup = folder / "setup.sql"
         setup.write_text(_SETUP.format(username=username, password=password))
-        own = [f"--datadir={data}", f"--init-file={setup}", f"--socket={folder}/sock", f"--pid-file={folder}/pid"]
+        own = [
+            f"--datadir={data}",
+            f"--tmpdir={folder}",
+            f"--init-file={setup}",
+            f"--socket={folder}/sock",
+            f"--pid-file={folder}/pid",
+        ]
         return [path, "--no-defaults", f"--port={port}", *own, *_OPTIONS, *user]
 
     return program(path, command, fill=fill)
