@@ -13,8 +13,8 @@ def get(address: str, path: str) -> Any:
         return json.load(response)
 
 
-def put(address: str, path: str, body: str = "") -> None:
-    request = urllib.request.Request(f"http://{address}{path}", body.encode(), method="PUT")
+def put(address: str, path: str, body: bytes = b"") -> None:
+    request = urllib.request.Request(f"http://{address}{path}", body, method="PUT")
     urllib.request.urlopen(request, timeout=10).close()
 
 
@@ -26,7 +26,7 @@ async def instances(address: str, name: str) -> list[dict[str, Any]]:
 
 async def store(address: str, key: str, value: str) -> None:
     """Writes a KV key."""
-    await asyncio.to_thread(put, address, f"/v1/kv/{key}", value)
+    await asyncio.to_thread(put, address, f"/v1/kv/{key}", value.encode())
 
 
 async def deregister(address: str, service_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -193,7 +194,7 @@ async def test_get_without_the_option_names_the_option() -> None:
     server = hrpc.new_server(hrpc.with_server_name("tested"), hrpc.with_listen_port(0, host="127.0.0.1"))
     add_echo(server)
     async with server:
-        with pytest.raises(NotRunning, match=r"the server 'tested' has none; pass .*with_databases\(mysql.new\(…\)\)"):
+        with pytest.raises(NotRunning, match=r"the server 'tested' has none; pass .*with_databases\(mysql.new\(\)\)"):
             mysql.get()
         with pytest.raises(NotInitialized, match=r"pass hrpc.with_consul\(…\) to new_server"):
             hrpc.configs.get("a")
@@ -212,9 +213,8 @@ async def test_keys_of_configs_that_are_missing_or_not_text(
             hrpc.configs.get("nothing")
         with pytest.raises(hrpc.errors.KeyNotExist, match="'bad-input/services/tested/nothing'"):
             hrpc.configs.sget("nothing")
-        await agent.store(
-            consul.address, "bad-input/latin", "caf\udce9".encode("utf-8", "surrogateescape").decode("latin-1")
-        )
         with pytest.raises(ValueError, match="is not a key"):
             hrpc.configs.get("/")
-        assert InvalidConfig
+        await asyncio.to_thread(agent.put, consul.address, "/v1/kv/bad-input/image", b"\xff\xfe")
+        with pytest.raises(InvalidConfig, match=r"'bad-input/image'.*: expected text in UTF-8"):
+            hrpc.configs.get("image")
