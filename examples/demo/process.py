@@ -21,12 +21,14 @@ class ProcessFailed(Exception):
 
 
 class Process:
-    """``python …`` in the repository's folder; its output goes to `log`. Leaving the context ends it with SIGTERM.
+    """``python …`` in `folder`, with its output in `log`. Leaving the context ends it with SIGTERM.
 
     `environ` is added to our own environment, without what that says about some other Consul.
     """
 
-    def __init__(self, name: str, arguments: list[str], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], environ: Mapping[str, str], log: Path, folder: Path = ROOT
+    ) -> None:
         self.name = name
         self.lines: list[str] = []
         self._log = log
@@ -35,7 +37,7 @@ class Process:
         self._has_ended = False
         self._popen = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=folder,
             env=_clean_environ() | {"PYTHONUNBUFFERED": "1"} | dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
