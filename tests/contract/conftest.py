@@ -97,7 +97,7 @@ class Target:
 
 @pytest.fixture
 async def target() -> AsyncIterator[Target]:
-    """An HTTP server to check."""
+    """An HTTP server to check. Tests name it before `agent`, whose check then ends first."""
     made = Target()
     app = web.Application()
     app.router.add_route("*", "/health", made.answer)

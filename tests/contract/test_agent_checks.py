@@ -90,7 +90,7 @@ async def test_check_begins_with_the_status_asked_for(agent: AgentClient) -> Non
     await agent.until_check(f"service:{agent.name}", "warning")
 
 
-async def test_http_check_turns_critical_and_back(agent: AgentClient, target: Target) -> None:
+async def test_http_check_turns_critical_and_back(target: Target, agent: AgentClient) -> None:
     check = f"service:{agent.name}"
     await agent.register(Check={"HTTP": target.url, "Interval": "1s", "Timeout": "1s"})
     found = await agent.until_check(check, "passing")
@@ -110,7 +110,7 @@ async def test_http_check_turns_critical_and_back(agent: AgentClient, target: Ta
     await agent.until_listed(agent.name, passing="")
 
 
-async def test_http_check_sends_what_it_is_told(agent: AgentClient, target: Target) -> None:
+async def test_http_check_sends_what_it_is_told(target: Target, agent: AgentClient) -> None:
     asked = {"Method": "POST", "Header": {"X-Probe": ["yes"], "User-Agent": ["mine"]}, "Body": "ping"}
     await agent.register(Check={"HTTP": target.url, "Interval": "1s"} | asked)
     await agent.until_check(f"service:{agent.name}", "passing")
@@ -118,7 +118,7 @@ async def test_http_check_sends_what_it_is_told(agent: AgentClient, target: Targ
     assert (method, headers["X-Probe"], headers["User-Agent"], body) == ("POST", "yes", "mine", "ping")
 
 
-async def test_single_failures_are_forgiven_when_asked_for(agent: AgentClient, target: Target) -> None:
+async def test_single_failures_are_forgiven_when_asked_for(target: Target, agent: AgentClient) -> None:
     check = f"service:{agent.name}"
     await agent.register(Check={"HTTP": target.url, "Interval": "1s", "FailuresBeforeCritical": 3})
     await agent.until_check(check, "passing")

@@ -201,6 +201,11 @@ async def _served(app: web.Application, sock: socket.socket) -> AsyncIterator[No
         await runner.setup()
         await web.SockSite(runner, sock).start()
         yield
+        # asyncio hands an accepted connection over some rounds later, and drops it unclosed if the server is closed by
+        # then (CPython 3.11). So accept no more, and let those arrive that were accepted.
+        asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(3):
+            await asyncio.sleep(0)
     finally:
         await runner.cleanup()
 
