@@ -22,16 +22,16 @@ _ANSWER_LIMIT = 2.0
 
 
 @contextmanager
-def dev_consul(port: int = PORT) -> Iterator[str]:
+def dev_consul() -> Iterator[str]:
     """Sets CONFIGS_ADDR to a fake agent, and gives one line about it.
 
-    It is this process' own on `port`; when a fake agent has that port already, that one; and when something else has
+    It is this process' own on `PORT`; when a fake agent has that port already, that one; and when something else has
     it, this process' own on any free port. Raises `UsageError` when CONFIGS_ADDR is set already.
     """
     if given := os.environ.get("CONFIGS_ADDR"):
         raise UsageError(f"--dev brings a Consul of its own, and CONFIGS_ADDR={given} names another: leave one out")
     with ExitStack() as stack:
-        address, line = _found_or_started(stack, port)
+        address, line = _found_or_started(stack, PORT)
         os.environ["CONFIGS_ADDR"] = address
         stack.callback(os.environ.pop, "CONFIGS_ADDR", None)
         yield line
