@@ -10,7 +10,7 @@ import click
 from hrpc._version import __version__
 from hrpc.cli.errors import CommandError, UsageError
 from hrpc.cli.load import load
-from hrpc.errors import OptionError
+from hrpc.errors import HrpcError, OptionError
 from hrpc.option import Environment, with_listen_port
 from hrpc.server import Server
 
@@ -23,8 +23,8 @@ def run_command_line() -> None:
         _fail(f"{error.format_message()} See {error.ctx.command_path if error.ctx else 'hrpc'} --help", error.exit_code)
     except click.Abort:
         _fail("interrupted", 130)
-    except CommandError as error:
-        _fail(str(error), error.exit_code)
+    except HrpcError as error:
+        _fail(str(error), error.exit_code if isinstance(error, CommandError) else 1)
     sys.exit(code)
 
 

@@ -1,0 +1,81 @@
+"""What the README says, as far as a machine can tell: its code runs, and its tables are complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hrpc
+from hrpc.database import mysql, redis
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_code_is_the_greeter() -> None:
+    _, _, code = (ROOT / "examples/greeter/app.py").read_text().partition('"""\n\n')
+    assert blocks("python")[0] == code
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_code_compiles(code: str) -> None:
+    indented = "".join(f"    {line}" for line in code.splitlines(keepends=True))
+    compile(f"async def block():\n{indented}", "README.md", "exec")
+
+
+def test_lines_about_orders_are_lines_of_orders() -> None:
+    orders = (ROOT / "examples/orders/app.py").read_text()
+    for call in ('async with service.channel("greeter") as channel:', "await mysql.get().query_one(", ").incr("):
+        assert call in blocks("python")[1]
+        assert call in orders
+
+
+def test_the_test_of_the_greeter_passes(tmp_path: Path) -> None:
+    test = tmp_path / "test_greeter.py"
+    test.write_text(next(code for code in blocks("python") if "def test_" in code))
+    options = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONFIGS_", "HRPC_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *options, "-W", "error", str(test)],
+        cwd=tmp_path,
+        env=environ | {"PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_settings_of_databases_are_taken_and_their_defaults_are_true() -> None:
+    for new, text in zip((mysql.new, redis.new), blocks("json"), strict=True):
+        values = json.loads(text)
+        settings = new(**values).read(None)
+        required = {"address", "username", "dbname"} & set(values)
+        defaults = new(**{name: values[name] for name in required}).read(None)
+        assert settings == defaults
+
+
+def test_the_table_has_every_option() -> None:
+    told = set(re.findall(r"`(with_\w+)\(", README))
+    assert told == {name for name in hrpc.__all__ if name.startswith("with_")}
+
+
+def test_links_lead_to_files() -> None:
+    for path in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_commands_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)`?(?:  |`)", README)) <= targets
