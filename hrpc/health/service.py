@@ -35,11 +35,13 @@ class HealthService(health_pb2_grpc.HealthServicer):
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """The state now and after every change, until the server drains."""
         told = None
-        while not self._ended:
+        while True:
             status = self._status(request.service)
             if status != told:
                 told = status
                 yield health_pb2.HealthCheckResponse(status=status)
+            elif self._ended:
+                return
             else:
                 await self._health.changed()
 

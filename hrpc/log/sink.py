@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
@@ -107,8 +108,8 @@ class _IntoLoguru(logging.Handler):
         level: str | int = record.levelno
         with suppress(ValueError):
             level = logger.level(record.levelname).name
-        frame, depth = logging.currentframe(), 1
-        while frame is not None and (depth == 1 or frame.f_code.co_filename == logging.__file__):
-            frame = frame.f_back  # type: ignore[assignment]
+        frame, depth = inspect.currentframe(), 0
+        while frame is not None and (depth == 0 or frame.f_code.co_filename == logging.__file__):
+            frame = frame.f_back
             depth += 1
         logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())

@@ -1,0 +1,228 @@
+"""Registration: the entry is there for as long as the service is, whatever happens to the agent, and not longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+import hrpc
+from hrpc.abc import Check, Registration
+from hrpc.consul import connect
+from hrpc.errors import ConsulUnreachable
+from hrpc.option import Consul
+from hrpc.testing.servers import ConsulServer
+from tests import agent
+from tests.eventually import eventually
+
+BACK_WITHIN = 2.0
+
+
+def registration(name: str, service_id: str = "", port: int = 4000) -> Registration:
+    check = Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
+    return Registration(service_id or f"{name}-1", name, "127.0.0.1", port, ("development",), {"a": "b"}, 7, check)
+
+
+async def listed(consul: ConsulServer, name: str) -> list[str]:
+    return [entry["Service"]["ID"] for entry in await agent.instances(consul.address, name)]
+
+
+async def test_the_entry_is_passing_at_once_with_all_that_was_given_and_gone_after(consul: ConsulServer) -> None:
+    async with connect(Consul(address=consul.address)) as client:
+        async with client.registered(registration("whole")):
+            assert client.present
+            (entry,) = await agent.instances(consul.address, "whole")
+            service = entry["Service"]
+            assert (service["Address"], service["Port"], service["Tags"]) == ("127.0.0.1", 4000, ["development"])
+            assert (service["Weights"]["Passing"], service["Meta"]) == (7, {"a": "b"})
+            (check,) = [check for check in entry["Checks"] if check["ServiceID"]]
+            assert (check["CheckID"], check["Status"]) == ("service:whole-1", "passing")
+            assert check["Type"] == "http"
+        assert not client.present
+        assert not await listed(consul, "whole")
+
+
+async def test_two_instances_at_one_agent_are_both_listed(consul: ConsulServer) -> None:
+    servers = [
+        hrpc.new_server(
+            hrpc.with_server_name("twice"),
+            hrpc.with_listen_port(0, host="127.0.0.1"),
+            hrpc.with_consul(Consul(address=consul.address)),
+            hrpc.with_graceful_stop(drain_delay=0),
+        )
+        for _ in range(2)
+    ]
+    ports: list[int] = []
+    stop = asyncio.Event()
+
+    def run(server: hrpc.Server, up: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        async def main() -> None:
+            async with server:
+                ports.append(server.port)
+                loop.call_soon_threadsafe(up.set)
+                while not stop.is_set():
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+
+    ups = [asyncio.Event(), asyncio.Event()]
+    threads = [
+        asyncio.create_task(asyncio.to_thread(run, server, up, asyncio.get_running_loop()))
+        for server, up in zip(servers, ups, strict=True)
+    ]
+    for up in ups:
+        await asyncio.wait_for(up.wait(), 20)
+    entries = await agent.instances(consul.address, "twice")
+    assert sorted(entry["Service"]["Port"] for entry in entries) == sorted(ports)
+    assert len({entry["Service"]["ID"] for entry in entries}) == 2
+    stop.set()
+    await asyncio.gather(*threads)
+    assert not await listed(consul, "twice")
+
+
+async def test_somebody_else_deregistering_it_is_undone(consul: ConsulServer) -> None:
+    async with connect(Consul(address=consul.address)) as client, client.registered(registration("undone")):
+        for _ in range(3):
+            await agent.deregister(consul.address, "undone-1")
+
+            async def back() -> bool:
+                return await listed(consul, "undone") == ["undone-1"]
+
+            await eventually(back, BACK_WITHIN)
+
+
+async def test_an_agent_that_was_killed_and_lost_its_data_has_it_again_within_two_seconds(
+    own_consul: ConsulServer,
+) -> None:
+    async with connect(Consul(address=own_consul.address)) as client, client.registered(registration("lost")):
+        for _ in range(2):
+            await asyncio.to_thread(own_consul.kill)
+
+            async def missed() -> bool:
+                return not client.present
+
+            await eventually(missed)
+            own_consul.wipe()
+            await asyncio.to_thread(own_consul.start)
+            has_leader = time.monotonic()
+
+            async def back() -> bool:
+                return await listed(own_consul, "lost") == ["lost-1"]
+
+            await eventually(back)
+            assert time.monotonic() - has_leader < BACK_WITHIN
+
+
+async def test_a_port_or_tag_that_somebody_changed_is_put_right(consul: ConsulServer) -> None:
+    async with connect(Consul(address=consul.address)) as client, client.registered(registration("changed")):
+        await asyncio.to_thread(
+            agent.put, consul.address, "/v1/agent/service/register", b'{"ID":"changed-1","Name":"changed","Port":1}'
+        )
+
+        async def right() -> bool:
+            return [entry["Service"]["Port"] for entry in await agent.instances(consul.address, "changed")] == [4000]
+
+        await eventually(right, BACK_WITHIN)
+
+
+class Scripted:
+    """An agent that writes down what is asked of it, and holds each registration until it is let through."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.let_through = asyncio.Event()
+        self.let_through.set()
+        self.registering = asyncio.Event()
+        self.address = ""
+
+    async def register(self, _: web.Request) -> web.Response:
+        self.registering.set()
+        await self.let_through.wait()
+        self.asked.append("register")
+        return web.Response()
+
+    async def deregister(self, _: web.Request) -> web.Response:
+        self.asked.append("deregister")
+        return web.Response()
+
+    async def missing(self, _: web.Request) -> web.Response:
+        return web.Response(status=404, text="unknown service ID")
+
+    async def leader(self, _: web.Request) -> web.Response:
+        return web.json_response("127.0.0.1:8300")
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Scripted]:
+    script = Scripted()
+    app = web.Application()
+    app.router.add_get("/v1/status/leader", script.leader)
+    app.router.add_put("/v1/agent/service/register", script.register)
+    app.router.add_put("/v1/agent/service/deregister/{id}", script.deregister)
+    app.router.add_get("/v1/agent/service/{id}", script.missing)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    script.address = f"{host}:{port}"
+    yield script
+    await runner.cleanup()
+
+
+async def test_nothing_is_registered_after_the_deregistration_even_when_one_was_under_way(scripted: Scripted) -> None:
+    @asynccontextmanager
+    async def registered() -> AsyncIterator[None]:
+        async with connect(Consul(address=scripted.address)) as client, client.registered(registration("raced")):
+            yield
+
+    life = registered()
+    await life.__aenter__()
+    scripted.registering.clear()
+    scripted.let_through.clear()
+    await asyncio.wait_for(scripted.registering.wait(), 10)  # the keeper misses it and registers again
+    leaving = asyncio.create_task(life.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    assert not leaving.done()
+    scripted.let_through.set()
+    await leaving
+    assert scripted.asked[-1] == "deregister"
+    assert scripted.asked.count("deregister") == 1
+    assert scripted.asked.count("register") >= 2
+
+
+async def test_a_registration_that_was_not_answered_is_taken_back(scripted: Scripted) -> None:
+    scripted.let_through.clear()
+    async with connect(Consul(address=scripted.address, timeout=0.2)) as client:
+        with pytest.raises(ConsulUnreachable, match=r"within 0\.2 s"):
+            async with client.registered(registration("unanswered")):
+                pass
+    assert scripted.asked == ["deregister"]
+
+
+async def test_it_never_gives_up(own_consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of outage, with pauses that are as short as they can be."""
+    pauses: list[int] = []
+
+    def no_pause(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0 if len(pauses) < 4000 else 0.05
+
+    monkeypatch.setattr("hrpc.consul.registrar.backoff", no_pause)
+    async with connect(Consul(address=own_consul.address)) as client, client.registered(registration("patient")):
+        await asyncio.to_thread(own_consul.kill)
+
+        async def tried() -> bool:
+            return len(pauses) > 4000
+
+        await eventually(tried, 30)
+        await asyncio.to_thread(own_consul.start)
+
+        async def back() -> bool:
+            return client.present and await listed(own_consul, "patient") == ["patient-1"]
+
+        await eventually(back)

@@ -1,0 +1,97 @@
+"""Log lines: JSON for machines, and the standard library's logging among them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+from typing import Any
+
+import pytest
+from loguru import logger
+
+import hrpc
+from hrpc import log
+from hrpc._runtime import Runtime
+from hrpc.log import sink
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Gives the lines that were logged."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_has_the_fields_of_the_go_framework(lines: Any) -> None:
+    with sink.installed(Runtime("logged"), "development"), hrpc.background_context() as context:
+        logger.bind(order=7).warning("paid {}", 3)
+    (line,) = lines()
+    assert (line["level"], line["msg"], line["order"]) == ("warning", "paid 3", 7)
+    assert (line["category"], line["trace_id"]) == ("log", context.trace_id)
+    assert (line["environment"], line["server_name"]) == ("development", "logged")
+    assert re.fullmatch(r"test_log.py:\d+", line["file_name"])
+    assert line["package"] == __name__
+    for field in ("pst_time", "bj_time"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line[field])
+    assert line["pst_time"] != line["bj_time"]
+
+
+def test_the_standard_librarys_logging_comes_out_the_same_way_and_only_meanwhile(lines: Any) -> None:
+    handlers = list(logging.getLogger().handlers)
+    with sink.installed(Runtime("logged"), "development"):
+        logging.getLogger("some.library").warning("slow %s", "query {}")
+    (line,) = lines()
+    assert (line["level"], line["msg"], line["package"]) == ("warning", "slow query {}", __name__)
+    assert re.fullmatch(r"test_log.py:\d+", line["file_name"])
+    assert logging.getLogger().handlers == handlers
+
+
+def test_a_stack_is_one_field_and_holds_no_values_of_variables(lines: Any) -> None:
+    with sink.installed(Runtime("logged"), "development"):
+        try:
+            password = "s3cret"
+            raise ValueError(len(password))
+        except ValueError as error:
+            logger.opt(exception=error).error("failed")
+    (line,) = lines()
+    assert line["detail"].startswith("Traceback (most recent call last):")
+    assert line["detail"].endswith("ValueError: 6")
+
+
+def test_after_several_servers_a_line_is_still_printed_once(lines: Any) -> None:
+    for _ in range(3):
+        with sink.installed(Runtime("logged"), "development"):
+            logger.info("once")
+        assert [line["msg"] for line in lines()] == ["once"]
+
+
+def test_a_person_at_a_terminal_gets_readable_lines(monkeypatch: pytest.MonkeyPatch, lines: Any) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with sink.installed(Runtime("logged"), "development"):
+        logger.bind(order=7).info("paid {{}} <b>", n=1)
+        logger.info("a {brace} and a <tag>", brace=1)
+    plain = re.sub(r"\x1b\[\d+m", "", terminal.getvalue()).splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} INFO    paid \{\} <b>  order=7 n=1", plain[0])
+    assert plain[1].endswith("a 1 and a <tag>  brace=1")
+    assert lines() == []
+
+
+async def test_hrpc_log_names_the_line_of_its_caller_or_further_up_with_stack_skip(lines: Any) -> None:
+    def wrapped() -> None:
+        log.info("wrapped {}", 1, kind="test")  # this line, or the one that calls it
+
+    local = hrpc.with_listen_port(0, host="127.0.0.1")
+    found = []
+    for frames in (1, 2):
+        async with hrpc.new_server(hrpc.with_server_name("skips"), local, hrpc.with_stack_skip(frames)):
+            lines()
+            wrapped()  # two
+            found.append(next(line for line in lines() if line["msg"] == "wrapped 1"))
+    own = wrapped.__code__.co_firstlineno + 1
+    assert found[0]["file_name"] == f"test_log.py:{own}"
+    assert found[1]["file_name"] == f"test_log.py:{own + 7}"
+    assert {line["kind"] for line in found} == {"test"}
