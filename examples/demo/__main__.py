@@ -48,8 +48,7 @@ def show(stack: ExitStack, interrupts: Interrupts) -> None:
     screen.heading("Servers")
     found = servers.start(stack)
     services = Services(stack, interrupts, found.consul, logs)
-    greeters, orders = _start_services(services, with_orders=not found.missing)
-    _show_instances(found.consul, services)
+    greeters, orders = _start_services(found, services)
     for line in found.missing:
         screen.note(f"without the orders service: {line}")
     if orders is None:
@@ -61,24 +60,26 @@ def show(stack: ExitStack, interrupts: Interrupts) -> None:
     screen.note(f"ready after {time.monotonic() - began:.1f} s")
 
 
-def _start_services(services: Services, with_orders: bool) -> tuple[list[Instance], Instance | None]:
-    if with_orders:
+def _start_services(found: servers.Servers, services: Services) -> tuple[list[Instance], Instance | None]:
+    if not found.missing:
         services.run("examples.orders.migrate")
+    screen.heading("Services, as Consul lists them")
     greeters = [services.start("greeter", f"greeter{number}") for number in (1, 2)]
     services.end_together(*greeters)
-    orders = services.start("orders", "orders", usual_ports=True) if with_orders else None
+    _show_instances(found.consul, "greeter", 2, services)
+    if found.missing:
+        return greeters, None
+    orders = services.start("orders", "orders", usual_ports=True)
+    _show_instances(found.consul, "orders", 1, services)
     return greeters, orders
 
 
-def _show_instances(address: str, services: Services) -> None:
-    counts = {"greeter": 2, "orders": len(services.instances) - 2}
-    screen.heading("Services, as Consul lists them")
-    for name, count in counts.items():
-        for entry in consul.wait_for_instances(address, name, count, services.check) if count else []:
-            service = entry["Service"]
-            where = f"{service['Address']}:{service['Port']}"
-            check = next(check for check in entry["Checks"] if check["ServiceID"] == service["ID"])
-            screen.row(name, where, check["Status"], f"tags {', '.join(service['Tags'])}")
+def _show_instances(address: str, name: str, count: int, services: Services) -> None:
+    for entry in consul.wait_for_instances(address, name, count, services.check):
+        service = entry["Service"]
+        where = f"{service['Address']}:{service['Port']}"
+        check = next(check for check in entry["Checks"] if check["ServiceID"] == service["ID"])
+        screen.row(name, where, check["Status"], f"tags {', '.join(service['Tags'])}")
 
 
 def _show_probes(instance: Instance) -> None:

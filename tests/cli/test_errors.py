@@ -23,7 +23,7 @@ MODULES = {
     "leaves": "import sys\nsys.exit(7)\n",
 }
 
-USAGE = {
+USAGE: dict[tuple[str, ...], str] = {
     (): "Missing command. See hrpc --help",
     ("walk",): "No such command 'walk'. See hrpc --help",
     ("run",): "Missing argument 'MODULE:SERVER'. See hrpc run --help",
@@ -42,7 +42,7 @@ USAGE = {
     ("run", "sys:path"): "sys:path is not what hrpc.new_server gives, but of type list",
 }
 
-FAILURES = {
+FAILURES: dict[tuple[str, ...], str] = {
     ("run", "needs"): "{folder}/needs.py:1: ModuleNotFoundError: No module named 'nothing_of_this_name'",
     ("run", "wrong"): "{folder}/wrong.py:3: invalid port number 99999: "
     "hrpc.with_listen_port takes 1 to 65535, or 0 for any free port",

@@ -61,8 +61,8 @@ def test_greeter_is_in_consul_while_it_runs(start: Start, consul: ConsulServer) 
 
 
 @pytest.fixture
-def stored(consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisServer) -> str:
-    """The address of a Consul with the settings of both databases, under a name of this test's own."""
+def stored(own_consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisServer) -> ConsulServer:
+    """A Consul with the settings of both databases; the one of MySQL is this test's own."""
     database = f"orders_{uuid.uuid4().hex[:8]}"
     login = {"host": mariadb.host, "port": mariadb.port, "user": mariadb.username, "password": mariadb.password}
     with closing(pymysql.connect(**login)) as connection, connection.cursor() as cursor:
@@ -74,20 +74,20 @@ def stored(consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisServer
         "password": mariadb.password,
         "dbname": database,
     }
-    asked.put(consul.address, "development/databases/mysql", mysql)
+    asked.put(own_consul.address, "development/databases/mysql", mysql)
     redis = {"address": redis_server.host, "port": redis_server.port}
-    asked.put(consul.address, "development/databases/redis", redis)
-    return consul.address
+    asked.put(own_consul.address, "development/databases/redis", redis)
+    return own_consul
 
 
-def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: str, consul: ConsulServer) -> None:
+def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: ConsulServer) -> None:
     for _ in range(2):
-        assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored).wait(30) == 0
-    greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored)
+        assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored.address).wait(30) == 0
+    greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored.address)
     greeter_address = address_of(greeter)
-    orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored)
+    orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored.address)
     address = address_of(orders)
-    assert in_consul(consul, "orders", address)
+    assert in_consul(stored, "orders", address)
 
     with grpc.insecure_channel(address, options=OPTIONS) as channel, background_context() as context:
         stub = orders_pb2_grpc.OrdersStub(channel)
@@ -110,14 +110,14 @@ def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: 
         assert process.line(lambda line: context.trace_id in line)
 
     assert orders.end() == 0
-    assert not in_consul(consul, "orders", address)
+    assert not in_consul(stored, "orders", address)
 
 
-def test_client_shows_an_order(start: Start, stored: str) -> None:
-    assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored).wait(30) == 0
-    greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored)
+def test_client_shows_an_order(start: Start, stored: ConsulServer) -> None:
+    assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored.address).wait(30) == 0
+    greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored.address)
     address_of(greeter)
-    orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored)
+    orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored.address)
 
     client = start("-m", "examples.client", address_of(orders))
     assert client.wait(30) == 0
