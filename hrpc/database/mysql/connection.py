@@ -32,7 +32,7 @@ _CHANGES_SESSION = re.compile(r"\s*(?:SET|USE|LOCK|CREATE\s+(?:OR\s+REPLACE\s+)?
 class _Cursor(aiomysql.DictCursor):  # type: ignore[misc]
     async def complete(self, sql: str) -> Outcome:
         """Runs a statement; reads and drops further results, those of a procedure, after the first."""
-        await self.execute(sql)
+        await self._query(sql)
         outcome = list(self._rows or ()), self._rowcount, self._lastrowid
         if self._result.has_next:
             while await self.nextset():
