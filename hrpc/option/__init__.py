@@ -1,0 +1,61 @@
+"""What ``new_server`` takes: options, folded into one frozen `Settings`. Nothing here does I/O.
+
+An option is checked where it is made; what only shows when all are known is checked by `fold`. Every error is an
+`OptionError` that says which option to change.
+"""
+
+from hrpc.option.consul import Consul
+from hrpc.option.options import (
+    with_consul,
+    with_databases,
+    with_environment,
+    with_exit_listeners,
+    with_graceful_stop,
+    with_health_check,
+    with_interceptors,
+    with_listen_port,
+    with_metrics,
+    with_registration,
+    with_restart_listeners,
+    with_server_certs,
+    with_server_name,
+    with_stack_skip,
+    with_target,
+    with_upstreams,
+)
+from hrpc.option.settings import (
+    Certificates,
+    Environment,
+    Option,
+    RegistrationSettings,
+    Settings,
+    StopSettings,
+    fold,
+)
+
+__all__ = [
+    "Certificates",
+    "Consul",
+    "Environment",
+    "Option",
+    "RegistrationSettings",
+    "Settings",
+    "StopSettings",
+    "fold",
+    "with_consul",
+    "with_databases",
+    "with_environment",
+    "with_exit_listeners",
+    "with_graceful_stop",
+    "with_health_check",
+    "with_interceptors",
+    "with_listen_port",
+    "with_metrics",
+    "with_registration",
+    "with_restart_listeners",
+    "with_server_certs",
+    "with_server_name",
+    "with_stack_skip",
+    "with_target",
+    "with_upstreams",
+]

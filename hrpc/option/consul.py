@@ -1,0 +1,93 @@
+"""Where Consul is, from the code and from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from hrpc.errors import OptionError
+
+DEFAULT_ADDRESS = "127.0.0.1:8500"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consul:
+    """Where Consul is. The token never appears in a repr.
+
+    `address` is ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:///path``. `prefix` replaces the
+    environment at the front of every KV key. `timeout` is in seconds and holds for each request.
+
+    ``CONFIGS_ADDR``, ``CONFIGS_TOKEN`` and ``CONFIGS_DATACENTER``, when not empty, win over what is given here;
+    Consul's own ``CONSUL_HTTP_ADDR``, ``CONSUL_HTTP_TOKEN``, ``CONSUL_HTTP_TOKEN_FILE``, ``CONSUL_HTTP_SSL``,
+    ``CONSUL_CACERT``, ``CONSUL_CLIENT_CERT`` and ``CONSUL_CLIENT_KEY`` stand in for what neither gives
+    (https://developer.hashicorp.com/consul/commands#environment-variables).
+    """
+
+    address: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    datacenter: str | None = None
+    prefix: str | None = None
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.address is not None:
+            _url(self.address)
+        if not self.timeout > 0:
+            raise OptionError(f"Consul(timeout={self.timeout!r}): takes seconds above 0")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise OptionError("Consul(client_cert=…, client_key=…): give both or none")
+        if self.prefix is not None and (not self.prefix.strip("/") or self.prefix != self.prefix.strip("/")):
+            raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path without a slash at its ends")
+
+    @property
+    def url(self) -> str:
+        """The address as a URL: its scheme is http, https or unix."""
+        return _url(self.address or DEFAULT_ADDRESS)
+
+
+def _url(address: str) -> str:
+    url = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme == "unix" and parts.path:
+        return url
+    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or port == 0:
+        raise OptionError(
+            f"Consul address {address!r}: takes host:port, http://host:port, https://host:port or unix:///path "
+            "(from Consul(address=…), CONFIGS_ADDR or CONSUL_HTTP_ADDR)"
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def from_environment(consul: Consul | None, environ: Mapping[str, str]) -> Consul | None:
+    """Lays the environment variables over and under what the code gives; None when Consul is not wanted at all."""
+    given = {name: environ.get(name) or None for name in ("CONFIGS_ADDR", "CONFIGS_TOKEN", "CONFIGS_DATACENTER")}
+    if consul is None:
+        if given["CONFIGS_ADDR"] is None:
+            return None
+        consul = Consul()
+    standard = environ.get("CONSUL_HTTP_ADDR") or None
+    if standard and "://" not in standard and environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "true"):
+        standard = f"https://{standard}"
+    token = given["CONFIGS_TOKEN"] or consul.token
+    token_file = consul.token_file if token is None else None
+    if token is None and token_file is None:
+        token, token_file = environ.get("CONSUL_HTTP_TOKEN") or None, environ.get("CONSUL_HTTP_TOKEN_FILE") or None
+    return replace(
+        consul,
+        address=given["CONFIGS_ADDR"] or consul.address or standard or DEFAULT_ADDRESS,
+        token=token,
+        token_file=token_file,
+        datacenter=given["CONFIGS_DATACENTER"] or consul.datacenter,
+        ca_cert=consul.ca_cert or environ.get("CONSUL_CACERT") or None,
+        client_cert=consul.client_cert or environ.get("CONSUL_CLIENT_CERT") or None,
+        client_key=consul.client_key or environ.get("CONSUL_CLIENT_KEY") or None,
+    )

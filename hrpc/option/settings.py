@@ -1,0 +1,151 @@
+"""All options folded into one frozen value, and checked as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+from hrpc.abc import Database
+from hrpc.errors import MissingServerName, OptionError
+from hrpc.option.consul import Consul, from_environment
+
+Hook = Callable[[], Any]
+
+DEFAULT_PORT = 8888
+DEFAULT_HEALTH_PORT = 6688
+DEFAULT_METRICS_PORT = 2112
+
+
+class Environment(StrEnum):
+    """Where a service runs. It is the tag of its registration and the first part of every KV key."""
+
+    DEVELOPMENT = "development"
+    TESTING = "testing"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Paths of the server's PEM files: the certificate with its chain, and its private key."""
+
+    public: str
+    private: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSettings:
+    """What the service says of itself in Consul. See `with_registration`."""
+
+    address: str | None = None
+    weight: int = 1
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    check_interval: float = 5.0
+    check_timeout: float = 3.0
+    deregister_after: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopSettings:
+    """The waits and limits of a stop, in seconds. See `with_graceful_stop`."""
+
+    drain_delay: float | None = None
+    grace: float = 20.0
+    step_limit: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a server is made from; the defaults are those of the Go framework."""
+
+    server_name: str = ""
+    environment: Environment = Environment.DEVELOPMENT
+    host: str = "0.0.0.0"
+    port: int = DEFAULT_PORT
+    consul: Consul | None = None
+    databases: tuple[Database, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    target: Literal["auto", "name", "address"] = "auto"
+    registration: RegistrationSettings = RegistrationSettings()
+    health_port: int | None = None
+    metrics_port: int | None = None
+    certificates: Certificates | None = None
+    interceptors: tuple[Any, ...] = ()
+    exit_listeners: tuple[Hook, ...] = ()
+    restart_listeners: tuple[Hook, ...] = ()
+    stop: StopSettings = StopSettings()
+    stack_skip: int = 1
+
+    @property
+    def kv_prefix(self) -> str:
+        """What stands before every KV key: the prefix of `Consul`, else the environment."""
+        return (self.consul and self.consul.prefix) or str(self.environment)
+
+    @property
+    def drain_delay(self) -> float:
+        """Seconds between leaving Consul and refusing calls. Without Consul nobody has to notice."""
+        if self.stop.drain_delay is not None:
+            return self.stop.drain_delay
+        return 1.0 if self.consul is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One argument of ``new_server``: the fields of `Settings` that it sets. Later options win over earlier ones."""
+
+    name: str
+    changes: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.changes.items())})"
+
+
+def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) -> Settings:
+    """One `Settings` from all options and the environment, checked as a whole. Raises `OptionError`."""
+    changes: dict[str, Any] = {}
+    for option in options:
+        if not isinstance(option, Option):
+            raise OptionError(f"new_server takes options such as hrpc.with_server_name(…), not {option!r}")
+        changes.update(option.changes)
+    settings = Settings(**changes)
+    if not settings.server_name:
+        raise MissingServerName
+    environ = os.environ if environ is None else environ
+    settings = replace(settings, consul=from_environment(settings.consul, environ))
+    _check_ports(settings)
+    _check_databases(settings)
+    if settings.upstreams and settings.consul is None:
+        raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
+    return settings
+
+
+def _check_ports(settings: Settings) -> None:
+    users: dict[int, str] = {}
+    ports = {
+        "hrpc.with_listen_port": settings.port,
+        "hrpc.with_health_check": settings.health_port,
+        "hrpc.with_metrics": settings.metrics_port,
+    }
+    for option, port in ports.items():
+        if port and users.setdefault(port, option) != option:
+            raise OptionError(
+                f"port {port} is given to both {users[port]} and {option}: choose another for one of them"
+            )
+
+
+def _check_databases(settings: Settings) -> None:
+    names = [database.name for database in settings.databases]
+    for database in settings.databases:
+        if names.count(database.name) > 1:
+            raise OptionError(f"hrpc.with_databases: {database.name} is given twice")
+        if database.needs_settings and settings.consul is None:
+            raise OptionError(
+                f"hrpc.with_databases({database.name}.new()) has no settings: give them in code, "
+                f"{database.name}.new(address=…), or pass hrpc.with_consul(…) to read the KV key "
+                f"{settings.kv_prefix}/databases/{database.name}"
+            )
