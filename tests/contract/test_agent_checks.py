@@ -92,7 +92,7 @@ async def test_check_begins_with_the_status_asked_for(agent: AgentClient) -> Non
 
 async def test_http_check_turns_critical_and_back(target: Target, agent: AgentClient) -> None:
     check = f"service:{agent.name}"
-    await agent.register(Check={"HTTP": target.url, "Interval": "1s", "Timeout": "1s"})
+    await agent.register(Check={"HTTP": target.url, "Interval": "1s"})
     found = await agent.until_check(check, "passing")
     assert found["Output"] == f"HTTP GET {target.url}: 200 OK Output: I say 200"
     assert found["Type"] == "http"
@@ -131,7 +131,7 @@ async def test_single_failures_are_forgiven_when_asked_for(target: Target, agent
 async def test_tcp_check_needs_a_listener(agent: AgentClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"127.0.0.1:{listener.getsockname()[1]}"
-        await agent.register(Check={"TCP": where, "Interval": "1s", "Timeout": "1s"})
+        await agent.register(Check={"TCP": where, "Interval": "1s"})
         found = await agent.until_check(f"service:{agent.name}", "passing")
         assert found["Output"] == f"TCP connect {where}: Success"
         assert found["Type"] == "tcp"
@@ -149,7 +149,7 @@ async def test_grpc_check_asks_for_the_service_it_names(agent: AgentClient) -> N
         where = f"127.0.0.1:{port}"
         names = {"server": where, "orders": f"{where}/orders", "unknown": f"{where}/unknown"}
         checks = [
-            {"CheckID": f"{agent.name}:{key}", "GRPC": target, "Interval": "1s", "Timeout": "1s", "Status": status}
+            {"CheckID": f"{agent.name}:{key}", "GRPC": target, "Interval": "1s", "Status": status}
             for (key, target), status in zip(names.items(), ("critical", "critical", "passing"), strict=True)
         ]
         await agent.register(Checks=checks)
