@@ -27,7 +27,7 @@ class Interrupts:
         try:
             yield
         finally:
-            self._is_held = False
+            self._is_held = self._is_pending
         if self._is_pending:
             raise KeyboardInterrupt
 
