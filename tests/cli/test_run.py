@@ -124,6 +124,27 @@ def test_dev_joins_the_fake_consul_of_another_service(command: Command, free_por
     assert first.end() == 0
 
 
+def test_a_service_that_joined_is_listed_again_when_another_brings_a_new_fake_consul(
+    command: Command, free_port: int
+) -> None:
+    service(command, "first")
+    service(command, "second")
+    first = command.start(str(free_port), "run", "first", "--dev", code=DEV)
+    address_of(first)
+    second = command.start(str(free_port), "run", "second", "--dev", code=DEV)
+    address_of(second)
+    assert first.end() == 0
+
+    again = command.start(str(free_port), "run", "first", "--dev", code=DEV)
+    address_of(again)
+
+    def check() -> None:
+        assert second.running()
+
+    assert len(asked.wait_for_instances(f"127.0.0.1:{free_port}", "second", 1, check)) == 1
+    assert second.end() == 0
+
+
 def test_dev_leaves_a_real_consul_alone(command: Command, consul: ConsulServer) -> None:
     service(command, "apart")
     process = command.start(str(consul.port), "run", "apart", "--dev", code=DEV)
