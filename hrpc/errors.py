@@ -9,6 +9,7 @@
     ├── StartError                  a step of the start failed; `step` names it, the cause says why
     ├── StopError                   steps of the stop failed; everything else was released (also an ExceptionGroup)
     ├── StepTimeout                 a step of the stop took longer than its limit
+    ├── StepInterrupted             a step of the stop was cancelled half-way
     ├── NotRunning                  a resource was asked for outside a running server (also a RuntimeError)
     │   └── NotInitialized          the same, for `configs`
     ├── AlreadyRunning              a second server in one event loop, a change to a running one (also a RuntimeError)
@@ -92,6 +93,14 @@ class StopError(HrpcError, ExceptionGroup[Exception]):
 
     def derive(self, errors: Sequence[Exception]) -> StopError:  # type: ignore[override]
         return StopError(errors)
+
+
+class StepInterrupted(HrpcError):
+    """A step of the stop was cancelled half-way, by the event loop's end or by a task of ours that crashed."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"{step}: cancelled half-way")
+        self.step = step
 
 
 class NotRunning(HrpcError, RuntimeError):

@@ -16,7 +16,7 @@ METHODS_AT_MOST = 1000
 
 
 class MethodCalls:
-    """The calls of one method. Not safe for threads: a method's calls are counted either on the loop or under a lock."""
+    """The calls of one method. Not safe for threads: they are counted either on the loop or under a lock."""
 
     __slots__ = ("buckets", "handled", "in_flight", "kind", "method", "seconds", "service", "started")
 

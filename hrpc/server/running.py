@@ -64,6 +64,7 @@ class Running:
         self._consul: Client | None = None
         self._configs: configs.Configs | None = None
         self._directory: Directory | None = None
+        self._background: tasks.Background | None = None
         self._until_stop = asyncio.timeout(None)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -82,8 +83,14 @@ class Running:
             with suppress(RuntimeError):  # not entered yet: it looks at the event when it is
                 self._until_stop.reschedule(0)
 
-    async def restart(self) -> None:
-        """Runs the restart hooks; what goes wrong is logged, the server goes on."""
+    def request_restart(self) -> None:
+        """Asks for the restart hooks to run, while the server goes on."""
+        if self._background is None or self._stopping.is_set():
+            logger.warning("{}: restart hooks do not run while it starts or stops", self.name)
+        else:
+            self._background.go(self._restart())
+
+    async def _restart(self) -> None:
         began = time.monotonic()
         for error in await life.run_restart_hooks(self._runtime, self.settings.stop.step_limit):
             logger.error("{}: {}", self.name, _told(error))
@@ -94,6 +101,9 @@ class Running:
         with sink.installed(self._runtime, self.settings.environment), self._runtime.attached():
             failure = await self._start_and_run()
             await self._leave()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
             if failure is not None:
                 self._report(failure)
                 raise failure
@@ -113,8 +123,10 @@ class Running:
         except TimeoutError as error:
             return None if self._until_stop.expired() else error
         except asyncio.CancelledError:
-            # The task group of a step cancels us when a task of its crashes, and raises the crash when it is left.
-            logger.error("{} stops: a task of its own has crashed", self.name)
+            # The task group of a step does this when a task of its crashes, and raises the crash when it is left.
+            logger.error(
+                "{} stops: it was cancelled, by a task of its own that crashed or by its event loop", self.name
+            )
         except Exception as error:  # noqa: BLE001 - raised by `live` when all has been released
             return error
         return None
@@ -136,10 +148,11 @@ class Running:
 
         s = self.settings
         assert s.consul is not None
+        # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
+        connections = await self._steps.enter("connections", Connections())
         self._consul = await self._steps.enter("consul", connect(s.consul))
         self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
         self._runtime.values[configs.slot] = self._configs
-        connections = await self._steps.enter("connections", Connections())
         self._directory = Directory(self._consul, connections, s.server_name, s.environment, s.target)
         self._runtime.values[service.slot] = self._directory
 
@@ -199,6 +212,7 @@ class Running:
     async def _background_tasks(self) -> AsyncIterator[None]:
         async with tasks.opened(self.settings.stop.step_limit, self._hurry) as background:
             with self._runtime.provide(tasks.slot, background):
+                self._background = background
                 yield
 
     @asynccontextmanager

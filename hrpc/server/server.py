@@ -181,10 +181,11 @@ class Server:
         with _Signals(running):
             await asyncio.wait({life})
         self._running, self._life = None, None
-        error = life.exception()
+        error = None if life.cancelled() else life.exception()
         if error is not None and (job is None or isinstance(error, HrpcError)):
             return False, None
-        return not (job and running.interrupted), life.result() or running.result
+        life.result()
+        return not (job and running.interrupted), running.result
 
 
 class _Signals:
@@ -193,13 +194,12 @@ class _Signals:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._loop = asyncio.get_running_loop()
-        self._restarting: set[asyncio.Task[None]] = set()
         self._handled: list[signal.Signals] = []
 
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._handle(number, self._running.request_stop, number.name)
-        self._handle(signal.SIGHUP, self._restart)
+        self._handle(signal.SIGHUP, self._running.request_restart)
 
     def __exit__(self, *_: object) -> None:
         for number in self._handled:
@@ -210,8 +210,3 @@ class _Signals:
         with suppress(RuntimeError, ValueError):
             self._loop.add_signal_handler(number, handler, *args)
             self._handled.append(number)
-
-    def _restart(self) -> None:
-        task = self._loop.create_task(self._running.restart())
-        self._restarting.add(task)
-        task.add_done_callback(self._restarting.discard)

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, TypeVar
 
-from hrpc.errors import StartError, StepTimeout
+from hrpc.errors import StartError, StepInterrupted, StepTimeout
 
 T = TypeVar("T")
 
@@ -88,6 +88,9 @@ class Steps:
         except TimeoutError as error:
             late = step.limit is not None and limit.expired()
             self.errors.append(StepTimeout(step.name, step.limit or 0.0) if late else error)
+        except asyncio.CancelledError:
+            # Another step's task group does this when a task of its crashes. What is left to release is released.
+            self.errors.append(StepInterrupted(step.name))
         except Exception as error:  # noqa: BLE001 - reported by whoever stops the server; the next step is left, too
             error.add_note(f"raised by the step {step.name!r} of the stop")
             self.errors.append(error)
