@@ -164,13 +164,14 @@ async def scripted() -> AsyncIterator[Scripted]:
     app.router.add_put("/v1/agent/service/register", script.register)
     app.router.add_put("/v1/agent/service/deregister/{id}", script.deregister)
     app.router.add_get("/v1/agent/service/{id}", script.missing)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
     script.address = f"{host}:{port}"
     yield script
+    script.let_through.set()  # for a request whose client has gone
     await runner.cleanup()
 
 
