@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hrpc.testing.servers import (
     ConsulServer,
@@ -24,6 +25,12 @@ from hrpc.testing.servers import (
 S = TypeVar("S", bound=Server)
 
 _ran = pytest.StashKey[set[str]]()
+
+# How long a busy machine takes says nothing about the code; in CI, the same commit gives the same result.
+settings.register_profile(
+    "hrpc", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
+settings.load_profile("hrpc")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from examples.demo import calls, consul, screen, servers
-from examples.demo.interrupts import Interrupts
+from examples.demo.interrupts import Interrupted, Interrupts
 from examples.demo.process import ProcessFailed
 from examples.demo.services import Instance, Services
 from hrpc.testing.servers import ServerFailed
@@ -31,11 +31,13 @@ def main() -> int:
                     screen.heading("Ctrl-C ends the demo")
                     interrupts.wait()
             finally:
-                interrupts.ignore()
                 screen.heading("Ending, the callers first")
-    except KeyboardInterrupt:
+    except Interrupted:
         return 0
     except (ProcessFailed, ServerFailed) as error:
+        # A terminal sends Ctrl-C to the programs as well that a server's start runs.
+        if interrupts.has_come:
+            return 0
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -46,7 +48,7 @@ def show(stack: ExitStack, interrupts: Interrupts) -> None:
     began = time.monotonic()
     logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hrpc-demo-")))
     screen.heading("Servers")
-    found = servers.start(stack)
+    found = servers.start(stack, interrupts)
     services = Services(stack, interrupts, found.consul, logs)
     greeters, orders = _start_services(found, services)
     for line in found.missing:

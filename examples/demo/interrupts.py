@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+
+class Interrupted(Exception):
+    """A signal has come."""
 
 
 class Interrupts:
-    """Turns the signals into KeyboardInterrupt, but not while something must not be torn apart."""
+    """Remembers that a signal has come, for those who ask between two steps.
+
+    Nothing is raised by the handler itself: an exception from there can come up in the middle of anything, and Python
+    drops it where it interrupts a weakref callback or a ``__del__``.
+    """
 
     def __init__(self) -> None:
-        self._is_held = False
-        self._is_pending = False
+        self.has_come = False
         self._wakeup, end = os.pipe()
         os.set_blocking(end, False)
         signal.set_wakeup_fd(end)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._handle)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """A signal inside of the block is raised at its end."""
-        self._is_held = True
-        try:
-            yield
-        finally:
-            self._is_held = self._is_pending
-        if self._is_pending:
-            raise KeyboardInterrupt
+    def check(self) -> None:
+        """Raises `Interrupted` when a signal has come."""
+        if self.has_come:
+            raise Interrupted
 
     def wait(self) -> None:
-        """Waits for a signal."""
+        """Waits for a signal, which it raises as `Interrupted`."""
         # Not signal.pause, which would miss a signal that comes just before it.
         while True:
+            self.check()
             os.read(self._wakeup, 1)
 
-    def ignore(self) -> None:
-        """From now on nothing is raised: all that is left to do is to end, and that has limits of its own."""
-        self._is_held = True
-
     def _handle(self, number: int, frame: object) -> None:
-        if self._is_held:
-            self._is_pending = True
-        else:
-            self._is_held = True
-            raise KeyboardInterrupt
+        self.has_come = True

@@ -10,6 +10,7 @@ from typing import TypeVar
 from loguru import logger
 
 from examples.demo import consul, screen
+from examples.demo.interrupts import Interrupts
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import (
     Server,
@@ -30,11 +31,12 @@ class Servers:
     missing: list[str]
 
 
-def start(stack: ExitStack) -> Servers:
+def start(stack: ExitStack, interrupts: Interrupts) -> Servers:
     """Starts what this machine has, says so, and stores the settings of the databases in Consul KV."""
     address = _consul(stack)
     missing: list[str] = []
     for start_one in (_mysql, _redis):
+        interrupts.check()
         try:
             start_one(stack, address)
         except ServerMissing as error:

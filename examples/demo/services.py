@@ -62,15 +62,16 @@ class Services:
         self._stack.callback(ask)
 
     def check(self) -> None:
-        """Raises `ProcessFailed` when an instance has ended by itself."""
+        """Raises `ProcessFailed` when an instance has ended by itself, and `Interrupted`."""
+        self._interrupts.check()
         for instance in self.instances:
             if not instance.process.running():
                 raise ProcessFailed(f"{instance.process.name} has ended:\n{instance.process.tail()}")
 
     def _process(self, name: str, arguments: list[str], environ: Mapping[str, str]) -> Process:
-        with self._interrupts.held():
-            process = Process(name, arguments, self._environ | dict(environ), self._logs / f"{name}.log")
-            self._stack.callback(self._end, process)
+        self._interrupts.check()
+        process = Process(name, arguments, self._environ | dict(environ), self._logs / f"{name}.log")
+        self._stack.callback(self._end, process)
         return process
 
     def _end(self, process: Process) -> None:

@@ -98,6 +98,7 @@ def test_once_shows_the_calls_and_ends_with_code_0(demo: Demo) -> None:
     ("moment", "number"),
     [
         ("Servers", signal.SIGINT),
+        ("  Consul", signal.SIGINT),
         ("  MySQL", signal.SIGTERM),
         ("  Redis", signal.SIGHUP),
         ("  orders", signal.SIGINT),
@@ -108,7 +109,7 @@ def test_a_signal_at_any_moment_ends_all_of_it_with_code_0(demo: Demo, moment: s
     process = demo(ONCE="")
     process.line(lambda line: line.startswith(moment), LIMIT)
     assert demo.left_over()
-    os.kill(process.pid, number)
+    os.killpg(process.pid, number)  # as a terminal does
 
     assert process.wait(LIMIT) == 0, process.tail(40)
     assert process.lines[-1] == "All of it has ended"
