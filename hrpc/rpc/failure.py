@@ -106,7 +106,7 @@ class Failures:
         error_id = secrets.token_hex(6)
         log = logger.bind(error_id=error_id)
         name = self._unavailable(error)
-        if name is None and isinstance(error, _UNAVAILABLE):
+        if name is None and _is_upstream_away(error):
             name = "an upstream"
         if name is not None:
             log.warning("call failed, {} is unavailable: {} (error id {})", name, error, error_id)
@@ -114,6 +114,12 @@ class Failures:
         # The words of an exception can hold secrets, and mean nothing to the caller.
         log.opt(exception=error).error("call failed with {} (error id {})", type(error).__name__, error_id)
         return grpc.StatusCode.INTERNAL, f"internal error (error id {error_id})"
+
+
+def _is_upstream_away(error: BaseException) -> bool:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return isinstance(error, _UNAVAILABLE)
 
 
 def _task_is_cancelled() -> bool:

@@ -50,6 +50,8 @@ class Running:
         self.settings = settings
         self.name = settings.server_name
         self.port: int | None = None
+        self.health_port: int | None = None
+        self.metrics_port: int | None = None
         self.started = asyncio.Event()
         self.interrupted = False
         self.result: Any = None
@@ -160,11 +162,10 @@ class Running:
         from hrpc.engine.grpcio import GrpcioEngine
 
         s, enter = self.settings, self._steps.enter
-        health_port = None
         if s.health_port is not None:
-            health_port = await enter("health", self._health_http(s.health_port))
+            self.health_port = await enter("health", self._health_http(s.health_port))
         if s.metrics_port is not None:
-            await enter("metrics", self._metrics_http(s.metrics_port))
+            self.metrics_port = await enter("metrics", self._metrics_http(s.metrics_port))
         engine = GrpcioEngine(s.interceptors)
         self.port = await enter("bind", self._bound(engine), leaving="close port")
         if self._directory is not None and s.upstreams:
@@ -175,7 +176,7 @@ class Running:
 
             await enter(None, noticed(self._drain_delay, self._hurry), leaving="drain delay", limited=False)
             address = advertised(s.registration.address, s.consul, s.host)
-            entry = registration(s, address, self.port, health_port)
+            entry = registration(s, address, self.port, self.health_port)
             await enter("register", self._consul.registered(entry), leaving="deregister")
         await enter("ready", self._ready(), leaving="not ready")
 
@@ -189,8 +190,9 @@ class Running:
         await self._steps.leave_all()
         for error in self._steps.errors:
             logger.error("{}: {}", self.name, _told(error))
-        stop = self._steps.stop
-        logger.info("{} has stopped in {:.3f} s: {}", self.name, stop.seconds, stop)
+        if self._stopping.is_set() or self.started.is_set():
+            stop = self._steps.stop
+            logger.info("{} has stopped in {:.3f} s: {}", self.name, stop.seconds, stop)
 
     def _report(self, failure: Exception) -> None:
         if self._reports and not self.started.is_set():

@@ -63,15 +63,30 @@ class Server:
     @property
     def port(self) -> int:
         """The port that gRPC was bound to. Raises `NotRunning` before that."""
-        if self._running is None or self._running.port is None:
-            raise NotRunning(f"the server {self._settings.server_name!r} has no port yet: it is not running")
-        return self._running.port
+        return self._bound("port", None if self._running is None else self._running.port)
+
+    @property
+    def health_port(self) -> int:
+        """The port of the health probes. Raises `NotRunning` before it is bound, and without `with_health_check`."""
+        return self._bound("health port", None if self._running is None else self._running.health_port)
+
+    @property
+    def metrics_port(self) -> int:
+        """The port of the metrics. Raises `NotRunning` before it is bound, and without `with_metrics`."""
+        return self._bound("metrics port", None if self._running is None else self._running.metrics_port)
 
     @property
     def address(self) -> str:
         """``host:port`` to reach the server at from this machine. Raises `NotRunning` before it is bound."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)
         return endpoint(host, self.port)
+
+    def _bound(self, what: str, port: int | None) -> int:
+        if port is None:
+            raise NotRunning(
+                f"the server {self._settings.server_name!r} has no {what}: it is not running, or without one"
+            )
+        return port
 
     def apply(self, *options: Option) -> None:
         """Adds options, which win over those given to ``new_server``. Raises `AlreadyRunning` once it is started."""

@@ -18,7 +18,8 @@ class Connection:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self.channel = grpc.aio.insecure_channel(endpoint)
+        # An instance is inside the network; a proxy from the environment is for what lies outside.
+        self.channel = grpc.aio.insecure_channel(endpoint, [("grpc.enable_http_proxy", 0)])
         self.users: set[Hashable] = set()
         self._callables: dict[tuple[Any, ...], Any] = {}
 

@@ -146,6 +146,7 @@ async def test_the_status_that_a_handler_gives_is_the_one_that_arrives_and_is_co
         errors.DatabaseUnavailable("mysql at 10.0.0.7 is away"),
         errors.ServiceNotFound("users"),
         errors.ConsulUnreachable("no answer from 10.0.0.8"),
+        grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "10.0.0.9 is away"),
     ],
 )
 async def test_something_of_ours_that_is_away_answers_unavailable_without_its_address(error: Exception) -> None:

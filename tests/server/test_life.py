@@ -93,7 +93,7 @@ async def test_a_server_can_be_started_again_and_is_not_there_in_between() -> No
     server = a_server()
     ports = set()
     for _ in range(3):
-        with pytest.raises(NotRunning, match="has no port yet"):
+        with pytest.raises(NotRunning, match="has no port"):
             _ = server.port
         async with server, grpc.aio.insecure_channel(server.address) as channel:
             ports.add(server.port)
