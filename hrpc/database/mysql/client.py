@@ -6,13 +6,12 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hrpc.errors import DatabaseError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from hrpc.database.mysql.connection import Connection, Outcome, Row
-    from hrpc.database.mysql.pool import ConnectionPool
 
 _ROLLBACK_LIMIT = 3.0
 _READS_ONLY = re.compile(r"[\s(]*(?:SELECT|SHOW|DESC|DESCRIBE)\b[^;]*;?\s*\Z", re.IGNORECASE)
@@ -24,6 +23,19 @@ class Result:
 
     rows_affected: int
     last_insert_id: int
+
+
+class Lender(Protocol):
+    """Where connections come from: the pool."""
+
+    async def borrow(self, *, fresh: bool = False) -> Connection:
+        """A connection that lives, as far as can be known."""
+
+    def give_back(self, connection: Connection) -> None:
+        """Takes a connection back, in whatever state it is."""
+
+    async def ping(self) -> None:
+        """Asks the server for a sign of life."""
 
 
 class Transaction:
@@ -76,7 +88,7 @@ class MySQL:
     such a connection is not used again. Use `acquire` to keep it for longer.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: Lender) -> None:
         self._pool = pool
 
     async def query(self, sql: str, *args: Any) -> list[Row]:
