@@ -1,5 +1,9 @@
-"""For tests of services: an embedded Consul agent; real servers are in `hrpc.testing.servers`."""
+"""For tests of services: an embedded Consul agent, and values in the place of databases.
+
+Real servers are in `hrpc.testing.servers`.
+"""
 
 from hrpc.testing.consul import DevConsul
+from hrpc.testing.provide import provide
 
-__all__ = ["DevConsul"]
+__all__ = ["DevConsul", "provide"]

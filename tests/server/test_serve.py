@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 from hrpc import listener
+from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer
 from tests import agent
 from tests.echo import SERVICE, call
@@ -203,6 +204,27 @@ async def test_under_load_no_accepted_call_fails_and_the_instance_leaves_consul_
     accepted = set((tmp_path / "accepted").read_bytes().split())
     assert accepted == answered
     assert len(refused) == LOAD
+
+
+async def test_an_instance_that_was_killed_is_removed_by_the_check(tmp_path: Path) -> None:
+    """On the embedded agent, with limits below Consul's own, which would take more than a minute."""
+    short = (
+        'hrpc.Option("short", {"registration": RegistrationSettings(check_interval=0.2, deregister_after=0.4)})',
+        "hrpc.with_health_check(0)",
+    )
+    before = "from hrpc.option import RegistrationSettings"
+    async with DevConsul(interval_minimum=0.1, deregister_minimum=0.1) as consul:
+        option = f'hrpc.with_consul(Consul(address="{consul.address}"))'
+        async with running(script(tmp_path, LOCAL, option, *short, before=before)) as process:
+            await process.says("serves on port")
+            assert len(await agent.instances(consul.address, "tested")) == 1
+            process.send(signal.SIGKILL)
+            await process.ended()
+
+            async def gone() -> bool:
+                return not await agent.instances(consul.address, "tested")
+
+            await eventually(gone)
 
 
 async def test_run_gives_the_result_of_the_job_without_a_port_or_a_registration(

@@ -23,7 +23,7 @@ from hrpc.database.recipe import Recipe, new_recipe
 
 __all__ = ["MySQL", "MySQLOptions", "MySQLSettings", "Result", "Transaction", "get", "new", "valid"]
 
-_slot: Slot[MySQL] = Slot("mysql", "hrpc.with_databases(mysql.new())")
+slot: Slot[MySQL] = Slot("mysql", "hrpc.with_databases(mysql.new())")
 
 
 def new(**settings: Unpack[MySQLOptions]) -> Recipe[MySQLSettings]:
@@ -38,17 +38,17 @@ def new(**settings: Unpack[MySQLOptions]) -> Recipe[MySQLSettings]:
     The settings and their defaults are those of `MySQLSettings`; None is as not given. Raises `OptionError` for an
     unknown name or when aiomysql is not installed, and `InvalidConfig` for a value that cannot be.
     """
-    return new_recipe(_slot, MySQLSettings, cast(dict[str, Any], settings), _connect, "aiomysql")
+    return new_recipe(slot, MySQLSettings, cast(dict[str, Any], settings), _connect, "aiomysql")
 
 
 def get() -> MySQL:
     """The MySQL of the running server. Raises `NotRunning` outside of one."""
-    return _slot.get()
+    return slot.get()
 
 
 async def valid() -> bool:
     """Whether the MySQL of the running server answers now. Raises `NotRunning` outside of one."""
-    return await _slot.get().valid()
+    return await slot.get().valid()
 
 
 def _connect(settings: MySQLSettings) -> AbstractAsyncContextManager[Pool]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisOptions", "RedisSettings", "blocking", "get", "new", "valid"]
 
-_slot: Slot[Redis] = Slot("redis", "hrpc.with_databases(redis.new())")
+slot: Slot[Redis] = Slot("redis", "hrpc.with_databases(redis.new())")
 
 
 def new(**settings: Unpack[RedisOptions]) -> Recipe[RedisSettings]:
@@ -41,7 +41,7 @@ def new(**settings: Unpack[RedisOptions]) -> Recipe[RedisSettings]:
     The settings and their defaults are those of `RedisSettings`; None is as not given. Raises `OptionError` for an
     unknown name or when redis-py is not installed, and `InvalidConfig` for a value that cannot be.
     """
-    return new_recipe(_slot, RedisSettings, cast(dict[str, Any], settings), _connect, "redis")
+    return new_recipe(slot, RedisSettings, cast(dict[str, Any], settings), _connect, "redis")
 
 
 def get() -> Redis:
@@ -50,7 +50,7 @@ def get() -> Redis:
     Its errors are those of ``redis.exceptions``; a full pool raises `PoolTimeout`, which is also a redis
     ConnectionError. A command whose answer is lost raises, and is not repeated.
     """
-    return _slot.get()
+    return slot.get()
 
 
 def blocking() -> Redis:
@@ -58,7 +58,7 @@ def blocking() -> Redis:
 
     A client that was put in place by a test is its own. Raises `NotRunning` outside of a running server.
     """
-    client = _slot.get()
+    client = slot.get()
     return cast("Redis", getattr(client, "blocking_client", client))
 
 
@@ -67,7 +67,7 @@ async def valid() -> bool:
     from redis.exceptions import RedisError
 
     try:
-        await _slot.get().ping()
+        await slot.get().ping()
     except RedisError:
         return False
     return True
