@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -12,6 +11,7 @@ import grpc.aio
 
 from hrpc import listener
 from hrpc.abc import endpoint
+from hrpc.engine.threads import DaemonThreads
 from hrpc.errors import BindError, CertificateError
 from hrpc.option import Certificates
 
@@ -24,7 +24,7 @@ class GrpcioEngine:
     """Serves on one port with ``grpc.aio``; made inside the event loop."""
 
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
-        self._threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="hrpc-handler")
+        self._threads = DaemonThreads(SYNC_THREADS, "hrpc-handler")
         # SO_REUSEPORT is on by default, so that a second process would silently share the port (grpc#16920).
         options = [("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(self._threads, interceptors=list(interceptors), options=options)
@@ -50,7 +50,7 @@ class GrpcioEngine:
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and closes the port."""
         await self._server.stop(grace)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
 
 
 def _credentials(certificates: Certificates) -> grpc.ServerCredentials:

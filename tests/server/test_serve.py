@@ -144,6 +144,24 @@ async def test_a_hook_that_blocks_for_ever_does_not_keep_the_process(tmp_path: P
         await process.says("not done within 0.2 s")
 
 
+async def test_a_sync_handler_that_never_returns_does_not_keep_the_process(tmp_path: Path) -> None:
+    before = (
+        "import threading\ndef never(request, context):\n    print('entered', flush=True)\n    threading.Event().wait()"
+    )
+    path = script(tmp_path, LOCAL, "hrpc.with_graceful_stop(grace=0.2)", before=before)
+    path.write_text(path.read_text().replace("add_echo(server)", "add_echo(server, Never=never)"))
+    async with running(path) as process:
+        bound = port(await process.says("serves on port"))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{bound}") as channel:
+            hanging = asyncio.ensure_future(call(channel, "Never"))
+            await process.says("entered")
+            process.send(signal.SIGTERM)
+            assert await process.ended() == 0
+            await process.says("drain: 1 calls had not ended and were cancelled")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await hanging
+
+
 async def test_under_load_no_accepted_call_fails_and_the_instance_leaves_consul_before_its_port_closes(
     tmp_path: Path, consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
