@@ -19,7 +19,7 @@ from hrpc.health.service import HealthService
 from hrpc.health.state import Health, Phase
 from hrpc.log import sink
 from hrpc.metrics.calls import Calls
-from hrpc.option import Settings
+from hrpc.option import Consul, Settings
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.recorder import Recorder
 from hrpc.rpc.router import Router
@@ -146,13 +146,11 @@ class Running:
             await self._start_serving()
 
     async def _start_consul(self) -> None:
-        from hrpc.consul import connect
-
         s = self.settings
         assert s.consul is not None
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
         connections = await self._steps.enter("connections", Connections())
-        self._consul = await self._steps.enter("consul", connect(s.consul))
+        self._consul = await self._steps.enter("consul", _connected(s.consul))
         self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
         self._runtime.values[configs.slot] = self._configs
         self._directory = Directory(self._consul, connections, s.server_name, s.environment, s.target)
@@ -285,6 +283,14 @@ class Running:
         return {("key", key): age for key, age in keys.items()} | {
             ("service", name): age for name, age in services.items()
         }
+
+
+@asynccontextmanager
+async def _connected(consul: Consul) -> AsyncIterator[Client]:
+    from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
+
+    async with connect(consul) as client:
+        yield client
 
 
 def _told(error: Exception) -> str:
