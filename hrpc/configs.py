@@ -17,7 +17,7 @@ import json
 
 from hrpc import _runtime
 from hrpc.abc import KeyValue, StoredSettings, Watched
-from hrpc.errors import InvalidConfig, KeyNotExist, NotInitialized
+from hrpc.errors import ConsulUnreachable, InvalidConfig, KeyNotExist, NotInitialized
 
 
 class Configs:
@@ -28,6 +28,7 @@ class Configs:
         self._prefix = prefix
         self._own = f"{prefix}/services/{server_name}"
         self._followed: dict[str, Watched[bytes | None]] = {}
+        self._fetched: dict[str, bytes | None] = {}
 
     def get(self, key: str) -> str:
         """See the module's `get`."""
@@ -49,7 +50,14 @@ class Configs:
         followed = self._followed.get(path)
         if followed is None:
             followed = self._followed[path] = self._store.watch(path)
-        value = followed.value if followed.known else self._store.fetch_key(path)
+            # Only this once: while Consul is silent, a fetch for each use would block the loop for as long each time.
+            self._fetched[path] = self._store.fetch_key(path)
+        if followed.known:
+            value = followed.value
+        elif path in self._fetched:
+            value = self._fetched[path]
+        else:
+            raise ConsulUnreachable(f"key {path!r}: Consul has not answered yet")
         if value is None:
             raise KeyNotExist(path)
         try:

@@ -76,7 +76,9 @@ class Registrar:
         path = f"/v1/agent/service/{registration.id}"
         params = {"hash": content, "wait": f"{LONGEST_WAIT:g}s"} if content else None
         response = await self._transport.request("GET", path, params, wait=LONGEST_WAIT if content else 0.0)
-        entry = None if response.code == 404 else self._transport.json(f"GET {path}", response)
+        entry = None if response.code == 404 else self._transport.json(f"GET {path}", response, dict)
+        if entry is not None and not entry.get("ContentHash"):
+            raise self._transport.not_consul(f"GET {path}", response.code)
         if entry is not None and _same(entry, registration):
             self.present = True
             return str(entry["ContentHash"])

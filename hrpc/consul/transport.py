@@ -105,7 +105,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         response = await self.request(method, path, params, wait=_wait(params), **kwargs)
         try:
             return callback(response)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise self.not_consul(f"{method} {path}", response.code) from error
 
     def not_consul(self, what: str, status: int) -> ConsulRefused:
@@ -124,12 +124,15 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
     async def post(self, callback: Any, path: str, params: Params = None, data: Any = "", headers: Any = None) -> Any:
         return await self._call(callback, "POST", path, params, data=data, headers=headers)
 
-    def json(self, what: str, response: base.Response) -> Any:
-        """The JSON of an answer; raises `ConsulRefused` when it is none."""
+    def json(self, what: str, response: base.Response, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
+        """The JSON of an answer; raises `ConsulRefused` when it is none, or not of this kind."""
         try:
-            return json.loads(response.body)
+            found = json.loads(response.body)
         except ValueError as error:
             raise self.not_consul(what, response.code) from error
+        if not isinstance(found, kind):
+            raise self.not_consul(what, response.code)
+        return found
 
 
 def _wait(params: Params) -> float:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Entry:
         self._best: Iterator[Service] | None = None
         self._arrived = asyncio.Event()
         self._watched.on_change(self._turn)
-        self._turn()
+        self._offer(self.instances)
 
     @property
     def instances(self) -> tuple[Instance, ...]:
@@ -56,11 +56,6 @@ class Entry:
         """Calls back after every change of the instances."""
         self._watched.on_change(callback)
 
-    @property
-    def known(self) -> bool:
-        """Whether the registry has answered yet."""
-        return self._watched.known
-
     def age(self) -> float:
         """Seconds since the registry last confirmed the instances; infinite before its first answer."""
         return self._watched.age()
@@ -68,8 +63,13 @@ class Entry:
     def next(self) -> Service:
         """The next of the best instances. Raises `ServiceNotFound`."""
         if self._best is None:
-            raise ServiceNotFound(self.name)
+            raise ServiceNotFound(self.name, "" if self._watched.known else ": Consul has not answered yet")
         return next(self._best)
+
+    def begin_with(self, instances: Sequence[Instance]) -> None:
+        """Takes what was fetched beforehand, unless the watch knows better already."""
+        if not self._watched.known:
+            self._offer(instances)
 
     async def answered(self, timeout: float) -> None:
         """Waits for the registry's first answer, at most `timeout` seconds; raises its error."""
@@ -87,7 +87,9 @@ class Entry:
             raise ServiceNotFound(self.name, f" (waited {timeout:g} s)") from None
 
     def _turn(self) -> None:
-        instances = self.instances
+        self._offer(self.instances)
+
+    def _offer(self, instances: Sequence[Instance]) -> None:
         highest = max((instance.weight for instance in instances), default=0)
         best = [self._service(instance) for instance in instances if instance.weight == highest]
         self._best = itertools.cycle(best) if best else None
@@ -131,17 +133,11 @@ class Directory:
     def get(self, name: str, tag: str | None) -> Service:
         """See `hrpc.service.get`."""
         entry = self._entries.get((name, tag))
-        if entry is None or not entry.known:
-            return self._first(name, tag)
+        if entry is None:
+            entry = self.entry(name, tag)
+            # Only this once: while Consul is silent, a fetch for each call would block the loop for as long each time.
+            entry.begin_with(self._discovery.fetch_instances(name, self._tag if tag is None else tag))
         return entry.next()
-
-    def _first(self, name: str, tag: str | None) -> Service:
-        entry = self.entry(name, tag)
-        found = self._discovery.fetch_instances(name, self._tag if tag is None else tag)
-        if not found:
-            raise ServiceNotFound(name)
-        best = max(found, key=lambda instance: instance.weight)
-        return entry._service(best)
 
     async def ready(self, name: str, tag: str | None, timeout: float) -> None:
         """See `hrpc.service.ready`."""

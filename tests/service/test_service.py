@@ -15,9 +15,10 @@ import hrpc
 from hrpc import context, service
 from hrpc.abc import Check, Registration
 from hrpc.consul import Client, connect
-from hrpc.errors import ServiceNotFound
+from hrpc.errors import ConsulUnreachable, ServiceNotFound
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
+from tests import agent
 from tests.echo import SERVICE, call
 from tests.eventually import eventually
 
@@ -281,3 +282,28 @@ async def test_a_sync_handler_finds_services_too(consul: ConsulServer, registry:
         async with server, grpc.aio.insecure_channel(server.address) as channel:
             await call(channel, "Look", timeout=10)
         assert seen == [4001, 4001]
+
+
+async def test_while_consul_is_silent_only_the_first_use_of_a_name_waits_for_it(own_consul: ConsulServer) -> None:
+    async with caller(own_consul):
+        await asyncio.to_thread(own_consul.kill)
+        with pytest.raises(ConsulUnreachable, match="connection refused"):
+            service.get("silent")
+        with pytest.raises(ConsulUnreachable, match="connection refused"):
+            hrpc.configs.get("silent")
+        for _ in range(3):
+            with pytest.raises(ServiceNotFound, match="Consul has not answered yet"):
+                service.get("silent")
+            with pytest.raises(ConsulUnreachable, match="'development/silent': Consul has not answered yet"):
+                hrpc.configs.get("silent")
+        await asyncio.to_thread(own_consul.start)
+        await agent.store(own_consul.address, "development/silent", "heard")
+        async with connect(Consul(address=own_consul.address)) as client:
+            async with client.registered(entry("silent", 1, 4001)):
+                await service.ready("silent", timeout=20)
+                assert service.get("silent").port == 4001
+
+                async def heard() -> bool:
+                    return hrpc.configs.get("silent") == "heard"
+
+                await eventually(heard)

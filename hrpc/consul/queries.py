@@ -1,0 +1,111 @@
+"""What is asked of Consul: each query once, by a client that follows the answers or by a thread that waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from consul import base
+
+from hrpc.abc import Instance
+from hrpc.consul.transport import Transport
+from hrpc.errors import ConsulUnreachable
+from hrpc.option import Consul
+
+T = TypeVar("T")
+
+FETCH_LIMIT = 3.0
+"""Seconds that a thread waits for an answer."""
+
+
+class Api(base.Consul):  # type: ignore[misc]
+    """python-consul2's API on our transport."""
+
+    # The original's __init__ is left out: it lets CONSUL_HTTP_* win over what was given, and opens its own transport.
+    def __init__(self, transport: Transport, datacenter: str | None) -> None:
+        self.http = transport
+        self.token = None
+        self.dc = datacenter
+        self.consistency = "default"
+        self.agent = base.Consul.Agent(self)
+        self.catalog = base.Consul.Catalog(self)
+        self.health = base.Consul.Health(self)
+        self.kv = base.Consul.KV(self)
+
+
+class Queries:
+    """The queries through one transport. With an `index`, Consul answers after a change or `wait` seconds."""
+
+    def __init__(self, consul: Consul, transport: Transport) -> None:
+        self.api = Api(transport, consul.datacenter)
+        self._datacenter = consul.datacenter
+        self._transport = transport
+
+    async def key(self, key: str, index: int | None = None, wait: float = 0.0) -> tuple[int, bytes | None]:
+        """The value of a key, None when there is none, and its index."""
+        newest, entry = await self.api.kv.get(key, index=index, wait=f"{wait:g}s" if index else None)
+        try:
+            # Consul tells an empty value as null.
+            return int(newest or 0), None if entry is None else cast(bytes, entry["Value"] or b"")
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._transport.not_consul(f"GET /v1/kv/{key}", 200) from error
+
+    async def instances(
+        self, name: str, tag: str, index: int | None = None, wait: float = 0.0
+    ) -> tuple[int, tuple[Instance, ...]]:
+        """The instances of a service with this tag that pass their checks, and their index."""
+        params = [("passing", "1"), ("stale", "")]
+        params += [("tag", tag)] if tag else []
+        params += [("dc", self._datacenter)] if self._datacenter else []
+        params += [("index", str(index)), ("wait", f"{wait:g}s")] if index else []
+        path = f"/v1/health/service/{name}"
+        response = await self._transport.request("GET", path, params, wait=wait if index else 0.0)
+        if response.headers.get("X-Consul-KnownLeader") == "false":
+            raise ConsulUnreachable(f"the servers behind Consul at {self._transport.address} have no leader")
+        entries = self._transport.json(f"GET {path}", response, list)
+        try:
+            found = tuple(sorted((_instance(entry) for entry in entries), key=lambda instance: instance.id))
+            return int(response.headers.get("X-Consul-Index") or 0), found
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._transport.not_consul(f"GET {path}", response.code) from error
+
+
+def _instance(entry: dict[str, Any]) -> Instance:
+    service = entry["Service"]
+    return Instance(
+        id=service["ID"],
+        name=service["Service"],
+        address=service.get("Address") or entry["Node"]["Address"],
+        port=service["Port"],
+        weight=(service.get("Weights") or {}).get("Passing", 1),
+        tags=tuple(service.get("Tags") or ()),
+        meta=service.get("Meta") or {},
+    )
+
+
+def fetch(consul: Consul, ask: Callable[[Queries], Awaitable[T]]) -> T:
+    """Asks once and blocks the calling thread until the answer. Raises `ConsulError`."""
+    # A loop of its own, since the caller may stand in the one that the client runs in, and has to wait for the answer.
+    result: list[T] = []
+    errors: list[BaseException] = []
+
+    async def ask_once() -> T:
+        async with Transport(consul) as transport, asyncio.timeout(FETCH_LIMIT):
+            return await ask(Queries(consul, transport))
+
+    def run() -> None:
+        try:
+            result.append(asyncio.run(ask_once()))
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="hrpc-fetch", daemon=True)
+    thread.start()
+    thread.join()
+    if not errors:
+        return result[0]
+    if isinstance(errors[0], TimeoutError):
+        raise ConsulUnreachable(f"no answer from Consul at {consul.url} within {FETCH_LIMIT:g} s") from errors[0]
+    raise errors[0]

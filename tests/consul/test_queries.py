@@ -1,0 +1,81 @@
+"""Answers that cannot be Consul's: one kind of error, whatever they are, so that nothing of ours crashes over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from hrpc.abc import Check, Registration
+from hrpc.consul.queries import Queries
+from hrpc.consul.registrar import Registrar
+from hrpc.consul.transport import Transport
+from hrpc.errors import ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
+from hrpc.option import Consul
+
+
+@asynccontextmanager
+async def answering(status: int, body: str, headers: dict[str, str]) -> AsyncIterator[tuple[Queries, Transport]]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    consul = Consul(address=f"{host}:{port}")
+    try:
+        async with Transport(consul) as transport:
+            yield Queries(consul, transport), transport
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html>", "null", "5", "[5]", "[null]", '{"a": 1}', '[{"Value": 1}]', '[{"Service": 7}]', '[{"Service": {}}]'],
+)
+@pytest.mark.parametrize("index", ["7", "no number", None])
+async def test_a_body_or_an_index_that_is_not_consuls(body: str, index: str | None) -> None:
+    async with answering(200, body, {"X-Consul-Index": index} if index else {}) as (queries, transport):
+        with pytest.raises(ConsulRefused, match="not Consul's"):
+            await queries.instances("users", "")
+        registration = Registration(
+            "a-1", "a", "127.0.0.1", 1, (), {}, 1, Check("http", "http://127.0.0.1:1/", 5, 3, 60)
+        )
+        with pytest.raises(ConsulRefused, match="not Consul's"):
+            await Registrar(transport, queries.api)._confirm(registration, None)
+
+
+@pytest.mark.parametrize("body", ["", "<html>", "5", "[5]", "[null, 1]", '{"a": 1}', '[{"Val": ""}]', '[{"Value": 1}]'])
+async def test_a_key_that_is_not_consuls(body: str) -> None:
+    async with answering(200, body, {"X-Consul-Index": "7"}) as (queries, _):
+        with pytest.raises(ConsulRefused, match="not Consul's"):
+            await queries.key("a")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "says"),
+    [
+        (403, "Permission denied", ConsulPermissionDenied, "CONFIGS_TOKEN"),
+        (500, "No path to datacenter", ConsulRefused, "CONFIGS_DATACENTER"),
+        (500, "No cluster leader", ConsulRefused, "answers 500 to GET /v1/health/service/users: No cluster leader"),
+        (429, "", ConsulRefused, "answers 429"),
+    ],
+)
+async def test_what_consul_refuses_is_told_with_its_words(
+    status: int, body: str, error: type[Exception], says: str
+) -> None:
+    async with answering(status, body, {}) as (queries, _):
+        with pytest.raises(error, match=says):
+            await queries.instances("users", "")
+
+
+async def test_an_answer_without_a_leader_is_refused() -> None:
+    async with answering(200, "[]", {"X-Consul-Index": "7", "X-Consul-KnownLeader": "false"}) as (queries, _):
+        with pytest.raises(ConsulUnreachable, match="have no leader"):
+            await queries.instances("users", "")
