@@ -27,7 +27,7 @@ from hrpc.rpc.wrapper import Wrapper
 from hrpc.server.drain import drain, noticed
 from hrpc.server.pools import Pools
 from hrpc.server.registration import registration
-from hrpc.server.steps import Steps
+from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory
 
@@ -70,6 +70,7 @@ class Running:
         self._until_stop = asyncio.timeout(None)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._cancelled = False
 
     def request_stop(self, reason: str) -> None:
         """Asks for the stop; when it is under way, for one that waits for nobody."""
@@ -103,8 +104,7 @@ class Running:
         with sink.installed(self._runtime, self.settings.environment), self._runtime.attached():
             failure = await self._start_and_run()
             await self._leave()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if self._cancelled and not self._steps.errors:
                 raise asyncio.CancelledError
             if failure is not None:
                 self._report(failure)
@@ -126,6 +126,8 @@ class Running:
             return None if self._until_stop.expired() else error
         except asyncio.CancelledError:
             # The task group of a step does this when a task of its crashes, and raises the crash when it is left.
+            take_back_cancellation()
+            self._cancelled = True
             logger.error(
                 "{} stops: it was cancelled, by a task of its own that crashed or by its event loop", self.name
             )

@@ -90,7 +90,18 @@ class Steps:
             self.errors.append(StepTimeout(step.name, step.limit or 0.0) if late else error)
         except asyncio.CancelledError:
             # Another step's task group does this when a task of its crashes. What is left to release is released.
+            take_back_cancellation()
             self.errors.append(StepInterrupted(step.name))
         except Exception as error:  # noqa: BLE001 - reported by whoever stops the server; the next step is left, too
             error.add_note(f"raised by the step {step.name!r} of the stop")
             self.errors.append(error)
+
+
+def take_back_cancellation() -> None:
+    """Ends the cancelled state of the current task, which goes on to release what it holds.
+
+    In that state, ``asyncio.timeout`` of Python before 3.11.4 takes its own limit for a cancellation.
+    """
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass

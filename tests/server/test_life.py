@@ -226,6 +226,20 @@ async def test_a_start_that_is_cancelled_releases_what_it_had() -> None:
     assert happened == ["open", "open", "close"]
 
 
+async def test_a_life_that_its_loop_cancels_releases_everything_and_ends_as_cancelled() -> None:
+    happened: list[str] = []
+    server = a_server(hrpc.with_databases(Recorded(happened)))
+    await server.__aenter__()
+    life_of_it = server._life
+    assert life_of_it is not None
+    life_of_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await life_of_it
+    assert happened == ["open", "close"]
+    with pytest.raises(asyncio.CancelledError):
+        await server.stop()
+
+
 async def test_a_failed_start_leaves_no_port_open(free_port: int) -> None:
     happened: list[str] = []
     with listener.bind("test", "127.0.0.1", free_port, "") as taken:
