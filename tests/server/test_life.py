@@ -6,10 +6,6 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -17,54 +13,9 @@ import pytest
 
 import hrpc
 from hrpc import _runtime, life, listener
-from hrpc.abc import PoolStats
 from hrpc.errors import AlreadyRunning, HrpcError, NotRunning, StartError, StepTimeout, StopError
-from tests.echo import Gate, add_echo, call
-
-LOCAL = hrpc.with_listen_port(0, host="127.0.0.1")
-
-
-def a_server(*options: hrpc.Option, gate: Gate | None = None) -> hrpc.Server:
-    server = hrpc.new_server(hrpc.with_server_name("life"), LOCAL, *options)
-    add_echo(server, gate)
-    return server
-
-
-@dataclass
-class Recorded:
-    """A database that writes down what happens to it."""
-
-    happened: list[str]
-    fails_at: str = ""
-    hangs_at: str = ""
-    name: str = "recorded"
-    needs_settings: bool = False
-    slot: Any = field(default_factory=lambda: _runtime.Slot("recorded", "…"))
-
-    @asynccontextmanager
-    async def open(self, _: object) -> AsyncIterator[Recorded]:
-        await self._at("open")
-        try:
-            yield self
-        finally:
-            await self._at("close")
-
-    async def _at(self, step: str) -> None:
-        self.happened.append(step)
-        if self.fails_at == step:
-            raise ZeroDivisionError(step)
-        if self.hangs_at == step:
-            await asyncio.Event().wait()
-
-    client = "the client"
-
-    async def ping(self) -> None: ...
-
-    def stats(self) -> PoolStats:
-        return PoolStats(0, 0, 0)
-
-    def is_unavailable(self, error: BaseException) -> bool:
-        return False
+from tests.echo import add_echo, call
+from tests.server.recorded import LOCAL, Recorded, a_server
 
 
 def timeline(output: str, word: str) -> list[str]:
@@ -257,101 +208,6 @@ def taken_port() -> int:
     """A port that was free a moment ago."""
     with listener.bind("test", "127.0.0.1", 0, "") as sock:
         return int(sock.getsockname()[1])
-
-
-async def test_running_calls_end_within_the_grace_and_new_ones_are_refused() -> None:
-    gate = Gate()
-    server = a_server(gate=gate)
-    async with grpc.aio.insecure_channel("127.0.0.1:1"), server:
-        address = server.address
-        channel = grpc.aio.insecure_channel(address)
-        running = asyncio.ensure_future(call(channel, "Hold", b"kept"))
-        await gate.entered.wait()
-        stopping = asyncio.create_task(server.stop())
-        while True:
-            try:
-                await call(channel, "Echo", timeout=1)
-            except grpc.aio.AioRpcError as error:
-                # What arrives while gRPC's core shuts down is cancelled by it before any handler sees it.
-                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-                break
-        assert not stopping.done()
-        gate.opened.set()
-        assert await running == b"kept"
-        await stopping
-        await channel.close()
-
-
-async def test_calls_that_outlast_the_grace_are_cancelled() -> None:
-    gate = Gate()
-    async with a_server(hrpc.with_graceful_stop(grace=0.1), gate=gate) as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            running = asyncio.ensure_future(call(channel, "Hold"))
-            await gate.entered.wait()
-            await server.stop()
-            with pytest.raises(grpc.aio.AioRpcError):
-                await running
-
-
-async def test_an_impatient_caller_of_stop_makes_it_hurry_and_nothing_is_left_behind() -> None:
-    gate = Gate()
-    happened: list[str] = []
-    server = a_server(hrpc.with_databases(Recorded(happened)), gate=gate)
-    await server.__aenter__()
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        running = asyncio.ensure_future(call(channel, "Hold"))
-        await gate.entered.wait()
-        stopping = asyncio.create_task(server.stop())
-        await asyncio.sleep(0)
-        stopping.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await stopping
-        with pytest.raises(grpc.aio.AioRpcError):
-            await running
-    assert happened == ["open", "close"]
-
-
-async def test_background_tasks_are_finished_before_the_pools_close_and_their_failure_is_logged(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    happened: list[str] = []
-    started = asyncio.Event()
-    ended = asyncio.Event()
-
-    async def work() -> str:
-        started.set()
-        await ended.wait()
-        happened.append("work")
-        return "done"
-
-    async def broken() -> None:
-        raise ZeroDivisionError("oh")
-
-    async with a_server(hrpc.with_databases(Recorded(happened))):
-        task = hrpc.go(work())
-        failed = hrpc.go(broken())
-        await started.wait()
-        ended.set()
-    assert happened == ["open", "work", "close"]
-    assert task.result() == "done"
-    assert failed.result() is None
-    assert "ZeroDivisionError" in capsys.readouterr().out
-
-
-async def test_a_background_task_that_does_not_end_is_cancelled_at_the_limit() -> None:
-    async def for_ever() -> None:
-        await asyncio.Event().wait()
-
-    async with a_server(hrpc.with_graceful_stop(step_limit=0.1)):
-        task = hrpc.go(for_ever())
-    assert task.cancelled()
-
-
-def test_go_outside_a_server_says_so() -> None:
-    async def work() -> None: ...
-
-    with pytest.raises(NotRunning, match=r"hrpc.go: no hrpc server is running in this event loop"):
-        hrpc.go(work())
 
 
 def test_two_servers_run_in_two_event_loops_side_by_side() -> None:
