@@ -39,3 +39,8 @@ def test_outside_of_a_server_there_is_nothing_to_provide_to() -> None:
         provide(mysql, object()),
     ):
         pass
+
+
+def test_a_module_without_a_place_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"hrpc\.life has no place in a server"), provide(hrpc.life, object()):
+        pass

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from types import ModuleType
 
 from hrpc import _runtime
 from hrpc.errors import NotRunning
 
 
-class Resource(Protocol):
-    """A module with a place in the running server: `mysql`, `redis`, `configs`, `service`."""
-
-    slot: _runtime.Slot[Any]
-
-
 @contextmanager
-def provide(resource: Resource, value: object) -> Iterator[None]:
-    """Makes ``resource.get()`` use `value` in the server of the running event loop, while the context lasts.
+def provide(module: ModuleType, value: object) -> Iterator[None]:
+    """Makes ``module.get()`` use `value` in the server of the running event loop, while the context lasts.
+
+    `module` is one with a place in the server: `mysql`, `redis`, `configs` or `service`.
 
     ::
 
@@ -26,10 +22,13 @@ def provide(resource: Resource, value: object) -> Iterator[None]:
             with provide(mysql, FakeMySQL()):
                 ...                             # mysql.get() in handlers gives it, also without a MySQL
 
-    Raises `NotRunning` outside of a running server.
+    Raises `NotRunning` outside of a running server, and TypeError for another module.
     """
+    slot = getattr(module, "slot", None)
+    if not isinstance(slot, _runtime.Slot):
+        raise TypeError(f"hrpc.testing.provide: {module.__name__} has no place in a server; pass mysql or redis")
     runtime = _runtime.current()
     if runtime is None:
         raise NotRunning("hrpc.testing.provide: no hrpc server is running in this event loop; enter one first")
-    with runtime.provide(resource.slot, value):
+    with runtime.provide(slot, value):
         yield

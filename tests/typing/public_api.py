@@ -1,0 +1,87 @@
+"""What type checkers know of the public names; ``make check`` reads this file, nothing runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, assert_type
+
+import grpc.aio
+from redis.asyncio import Redis
+
+import hrpc
+from hrpc import Consul, Environment, configs, life, service
+from hrpc.database import mysql, redis
+from hrpc.database.mysql import MySQL, Result
+from hrpc.testing import DevConsul, provide
+
+
+async def close_something() -> None: ...
+
+
+server = hrpc.new_server(
+    hrpc.with_server_name("orders"),
+    hrpc.with_environment(Environment.DEVELOPMENT),
+    hrpc.with_consul(Consul(address="127.0.0.1:8500", token=None)),
+    hrpc.with_databases(mysql.new(), redis.new(address="127.0.0.1", port=6379)),
+    hrpc.with_health_check(),
+    hrpc.with_metrics(port=2112),
+    hrpc.with_exit_listeners(close_something, lambda: None),
+)
+life.when_exit(close_something)
+life.when_restart(lambda: None)
+
+
+async def job() -> int:
+    return 1
+
+
+def blocking() -> None:
+    assert_type(server, hrpc.Server)
+    assert_type(server.server, hrpc.Server)
+    assert_type(server.run(job), int)
+    assert_type(server.port, int)
+    assert_type(server.address, str)
+    server.serve()
+
+
+async def in_a_handler() -> None:
+    assert_type(mysql.get(), MySQL)
+    assert_type(await mysql.get().query_one("SELECT %s", 1), dict[str, Any] | None)
+    assert_type(await mysql.get().query("SELECT 1"), list[dict[str, Any]])
+    assert_type(await mysql.get().execute("DELETE FROM a"), Result)
+    assert_type(await mysql.valid(), bool)
+    async with mysql.get().transaction() as transaction:
+        assert_type(await transaction.query_one("SELECT 1"), dict[str, Any] | None)
+    assert_type(redis.get(), Redis)
+    found = service.get("users")
+    assert_type(found, service.Service)
+    assert_type(found.target(), str)
+    await service.ready("users", timeout=1.0)
+    async with service.channel("users") as channel:
+        accepted: grpc.aio.Channel = channel
+        assert accepted
+    assert_type(configs.get("key"), str)
+    assert_type(configs.sget("key"), str)
+    await configs.set("key", "value")
+    assert_type(hrpc.go(job()), asyncio.Task[int | None])
+    with hrpc.background_context(timeout=1.0) as context:
+        assert_type(context, hrpc.Context)
+        assert_type(context.time_remaining(), float | None)
+
+
+async def in_a_test() -> None:
+    async with DevConsul(kv={"development/databases/mysql": {"address": "127.0.0.1"}}) as consul, server as running:
+        assert_type(consul.address, str)
+        assert_type(running, hrpc.Server)
+        with provide(mysql, object()):
+            pass
+
+
+def mistakes() -> None:
+    hrpc.with_listen_port("8888")  # type: ignore[arg-type]
+    hrpc.with_consul("127.0.0.1:8500")  # type: ignore[arg-type]
+    hrpc.with_target("dns")  # type: ignore[arg-type]
+    mysql.new(host="127.0.0.1")  # type: ignore[call-arg]
+    redis.new(port="6379")  # type: ignore[arg-type]
+    hrpc.new_server("orders")  # type: ignore[arg-type]
+    server.run(blocking)  # type: ignore[arg-type]
