@@ -304,6 +304,9 @@ async def test_while_consul_is_silent_only_the_first_use_of_a_name_waits_for_it(
                 assert service.get("silent").port == 4001
 
                 async def heard() -> bool:
-                    return hrpc.configs.get("silent") == "heard"
+                    try:
+                        return hrpc.configs.get("silent") == "heard"
+                    except ConsulUnreachable:
+                        return False
 
                 await eventually(heard)
