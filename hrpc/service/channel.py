@@ -115,11 +115,21 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool = False,
     ) -> Callable[..., Any]:
         def call(*request: Any, metadata: Any = None, **rest: Any) -> Any:
-            connection = next(self._next, None) or self._unavailable()
-            real = connection.callable(kind, method, request_serializer, response_deserializer)
+            real = self._pick().callable(kind, method, request_serializer, response_deserializer)
             return real(*request, metadata=self._with_context(metadata), **rest)
 
         return call
+
+    def _pick(self) -> Connection:
+        """The next connection that is not known to fail; when all of them are, the next one."""
+        connection = next(self._next, None)
+        if connection is None:
+            raise self._unavailable()
+        for _ in range(len(self._taken) - 1):
+            if connection.channel.get_state() is not _State.TRANSIENT_FAILURE:
+                break
+            connection = next(self._next)
+        return connection
 
     def _with_context(self, metadata: Any) -> Any:
         current = context.current()
@@ -127,10 +137,10 @@ class Channel(grpc.aio.Channel):
             return metadata
         return (*(metadata or ()), (context.METADATA_KEY, current.message(self._server_name)))
 
-    def _unavailable(self) -> Connection:
+    def _unavailable(self) -> grpc.aio.AioRpcError:
         age = self._source.age()
         since = "Consul has not answered yet" if age == float("inf") else f"as Consul said {age:.1f} s ago"
-        raise grpc.aio.AioRpcError(
+        return grpc.aio.AioRpcError(
             grpc.StatusCode.UNAVAILABLE,
             grpc.aio.Metadata(),
             grpc.aio.Metadata(),

@@ -169,6 +169,28 @@ async def test_a_channel_spreads_calls_and_follows_changes_within_100_ms(
             await eventually(only_a, 1)
 
 
+async def test_an_instance_that_cannot_be_connected_to_is_passed_over(
+    consul: ConsulServer, registry: Client, free_port: int
+) -> None:
+    async with caller(consul), called(b"a") as a, AsyncExitStack() as stack:
+        for number, port in enumerate((a, free_port)):
+            await stack.enter_async_context(registry.registered(entry("half", number, port)))
+        async with service.channel("half") as channel:
+
+            async def both_known() -> bool:
+                return len(channel._taken) == 2
+
+            await eventually(both_known)
+            failed = 0
+            for _ in range(40):
+                try:
+                    assert await call(channel, "Name") == b"a"
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is grpc.StatusCode.UNAVAILABLE
+                    failed += 1
+            assert failed < 10  # those that found out; taking turns without a look, 20 would have failed
+
+
 async def test_a_removed_instance_finishes_what_runs_on_it(consul: ConsulServer, registry: Client) -> None:
     entered, opened = asyncio.Event(), asyncio.Event()
 
