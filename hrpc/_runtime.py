@@ -91,7 +91,7 @@ class Runtime:
 _runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
 _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrpc_runtime", default=None)
 
-# Hooks of modules that were imported before a server ran; the next server to stop or to restart takes them.
+# Hooks that were registered outside of a running server, as modules do at import: they belong to every life.
 early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 

@@ -25,21 +25,24 @@ from hrpc.errors import StepTimeout
 
 
 def when_exit(hook: Hook) -> None:
-    """Registers a function to run before the process exits. May be called at import, before a server runs."""
+    """Registers a function to run before the process exits.
+
+    In a running server it belongs to this one life. Outside of one, as at import, it runs at the end of every life: of
+    ``server.run(migrate)`` and of the ``server.serve()`` after it.
+    """
     runtime = _runtime.current()
     (_runtime.early_exit_hooks if runtime is None else runtime.exit_hooks).append(hook)
 
 
 def when_restart(hook: Hook) -> None:
-    """Registers a function to run on SIGHUP. May be called at import, before a server runs."""
+    """Registers a function to run on SIGHUP; in a running server for this life, outside of one for every life."""
     runtime = _runtime.current()
     (_runtime.early_restart_hooks if runtime is None else runtime.restart_hooks).append(hook)
 
 
 async def run_exit_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
-    """Takes and runs all exit hooks, `limit` seconds for each; gives the errors."""
+    """Runs all exit hooks, `limit` seconds for each; gives the errors."""
     hooks = [*_runtime.early_exit_hooks, *runtime.exit_hooks]
-    _runtime.early_exit_hooks.clear()
     runtime.exit_hooks.clear()
     return await _run_all("exit hook", hooks[::-1], limit)
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hrpc import _runtime
 from hrpc.testing.servers import (
     ConsulServer,
     MySQLServer,
@@ -70,6 +71,13 @@ class Launch:
 def _shared(pytestconfig: pytest.Config) -> Iterator[Launch]:
     with ExitStack() as stack:
         yield Launch(stack, pytestconfig)
+
+
+@pytest.fixture(autouse=True)
+def hooks_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers outside of a server runs for no other test."""
+    monkeypatch.setattr(_runtime, "early_exit_hooks", [])
+    monkeypatch.setattr(_runtime, "early_restart_hooks", [])
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Orders in MySQL, a counter in Redis, and a call to the greeter.
 
 The settings of both databases are in Consul KV: ``development/databases/mysql`` and ``development/databases/redis``.
-Before the first start: ``python -m examples.orders.migrate``.
+``python -m examples.orders.app`` makes its table first; for ``hrpc run``, ``python -m examples.orders.migrate`` does.
 """
 
 import os
@@ -10,7 +10,7 @@ import grpc
 
 import hrpc
 from examples.greeter import greeter_pb2, greeter_pb2_grpc
-from examples.orders import orders_pb2, orders_pb2_grpc
+from examples.orders import orders_pb2, orders_pb2_grpc, schema
 from hrpc import log, service
 from hrpc.database import mysql, redis
 
@@ -48,4 +48,5 @@ server = hrpc.new_server(
 orders_pb2_grpc.add_OrdersServicer_to_server(Orders(), server)
 
 if __name__ == "__main__":
+    server.run(schema.create)
     server.serve()

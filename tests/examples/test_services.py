@@ -114,7 +114,6 @@ def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: 
 
 
 def test_client_shows_an_order(start: Start, stored: ConsulServer) -> None:
-    assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored.address).wait(30) == 0
     greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored.address)
     address_of(greeter)
     orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored.address)

@@ -95,6 +95,17 @@ async def test_exit_hooks_run_last_registered_first_sync_and_async_and_one_that_
     assert "fails" in caught.value.exceptions[1].__notes__[0]
 
 
+async def test_a_hook_of_a_module_runs_at_the_end_of_every_life_one_of_a_life_only_then() -> None:
+    ran: list[str] = []
+    life.when_exit(lambda: ran.append("module"))
+    server = a_server()
+    async with server:
+        life.when_exit(lambda: ran.append("life"))
+    async with server:
+        pass
+    assert ran == ["life", "module", "module"]
+
+
 async def test_a_hook_that_hangs_is_abandoned_at_its_limit_and_named() -> None:
     async def hangs() -> None:
         await asyncio.Event().wait()
