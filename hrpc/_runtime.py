@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
@@ -95,8 +96,19 @@ _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrp
 early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 
-# The number of loguru's default sink: its own 0, later the one that the last server to stop has put back.
-default_log_sinks: list[int] = [0]
+
+class ProcessLog:
+    """What servers change of the process' logging, for as long as at least one of them runs."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.servers = 0
+        self.default_sink: int | None = 0
+        """The number of loguru's default sink: its own 0, later the one that the last server to stop has put back."""
+        self.undo: Callable[[], None] = lambda: None
+
+
+process_log = ProcessLog()
 
 
 def enter_thread(runtime: Runtime) -> contextvars.Token[Runtime | None]:

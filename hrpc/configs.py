@@ -14,10 +14,11 @@ A value is followed from its first use on, so that reading it again costs nothin
 from __future__ import annotations
 
 import json
+import threading
 
 from hrpc import _runtime
 from hrpc.abc import KeyValue, StoredSettings, Watched
-from hrpc.errors import ConsulUnreachable, InvalidConfig, KeyNotExist, NotInitialized
+from hrpc.errors import ConsulError, InvalidConfig, KeyNotExist, NotInitialized
 
 
 class Configs:
@@ -28,7 +29,8 @@ class Configs:
         self._prefix = prefix
         self._own = f"{prefix}/services/{server_name}"
         self._followed: dict[str, Watched[bytes | None]] = {}
-        self._fetched: dict[str, bytes | None] = {}
+        self._fetched: dict[str, bytes | ConsulError | None] = {}
+        self._first_use = threading.Lock()
 
     def get(self, key: str) -> str:
         """See the module's `get`."""
@@ -46,18 +48,28 @@ class Configs:
         """Seconds since Consul last confirmed each value that is followed."""
         return {path: followed.age() for path, followed in self._followed.items()}
 
+    def _follow(self, path: str) -> Watched[bytes | None]:
+        with self._first_use:  # of several threads, one asks, and the others have its answer
+            followed = self._followed.get(path)
+            if followed is None:
+                followed = self._store.watch(path)
+                # Only this once: while Consul is silent, a fetch for each use would block the loop each time.
+                try:
+                    self._fetched[path] = self._store.fetch_key(path)
+                except ConsulError as error:
+                    self._fetched[path] = error
+                self._followed[path] = followed
+        return followed
+
+    def _first(self, path: str) -> bytes | None:
+        fetched = self._fetched[path]
+        if isinstance(fetched, ConsulError):
+            raise fetched
+        return fetched
+
     def _text(self, path: str) -> str:
-        followed = self._followed.get(path)
-        if followed is None:
-            followed = self._followed[path] = self._store.watch(path)
-            # Only this once: while Consul is silent, a fetch for each use would block the loop for as long each time.
-            self._fetched[path] = self._store.fetch_key(path)
-        if followed.known:
-            value = followed.value
-        elif path in self._fetched:
-            value = self._fetched[path]
-        else:
-            raise ConsulUnreachable(f"key {path!r}: Consul has not answered yet")
+        followed = self._followed.get(path) or self._follow(path)
+        value = followed.value if followed.known else self._first(path)
         if value is None:
             raise KeyNotExist(path)
         try:
@@ -67,9 +79,11 @@ class Configs:
 
 
 def _clean(key: str) -> str:
-    if not key.strip("/"):
-        raise ValueError(f"configs: {key!r} is not a key")
-    return key.strip("/")
+    clean = key.strip("/")
+    # A path with dots would lead out of the environment, or of the KV store altogether.
+    if any(part in ("", ".", "..") for part in clean.split("/")):
+        raise ValueError(f"configs: {key!r} is not a key: it takes names between single slashes, other than . and ..")
+    return clean
 
 
 slot = _runtime.Slot[Configs]("configs", "hrpc.with_consul(…)", NotInitialized)

@@ -134,7 +134,8 @@ def _from_message(text: str | bytes) -> Context:
 
 def _text(message: dict[str, Any], field: str) -> str:
     value = message.get(field)
-    return value if isinstance(value, str) else ""
+    # It goes into logs: a line break would forge a line, half a character would lose one.
+    return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _deadline(nanoseconds: object) -> float | None:

@@ -78,7 +78,9 @@ async def _run(hook: Hook) -> None:
         result = hook() if _is_async(hook) else await _in_daemon_thread(hook)
         if inspect.isawaitable(result):
             await result
-    except (SystemExit, KeyboardInterrupt) as error:
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
         raise RuntimeError(f"raised {error!r}; the process ends by itself after the last step") from error
 
 
@@ -106,6 +108,8 @@ def _in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:
             result = context.run(function)
         except BaseException as caught:  # noqa: BLE001 - carried over to the loop, where it is reported
             error = caught
+        if isinstance(error, StopIteration):  # a future takes it for its own end
+            error = RuntimeError(f"raised {error!r}")
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 

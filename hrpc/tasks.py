@@ -39,7 +39,9 @@ async def _logged(work: Coroutine[Any, Any, T]) -> T | None:
             return await work
         with context.background_context(timeout=None):
             return await work
-    except Exception as error:  # noqa: BLE001 - nobody awaits this task: the log is where its failure is seen
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - nobody awaits this task: the log is where its failure is seen
         logger.opt(exception=error).error("hrpc.go: {} failed", _name(work))
         return None
 

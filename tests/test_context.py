@@ -59,6 +59,8 @@ def test_a_timeout_of_zero_means_none_given() -> None:
         '{"request_timeout": 99999999999999999999999}',
         '{"trace_id": "' + "x" * 1_000_000 + '"}',
         b"\xff\xfe",
+        '{"trace_id": "x\\n12:00:00.000 ERROR forged"}',
+        '{"trace_id": "\\ud800"}',
     ],
 )
 def test_a_hostile_message_is_as_if_none_had_been_sent(text: str | bytes) -> None:

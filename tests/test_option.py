@@ -56,6 +56,8 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: Consul(client_cert="a.pem"), OptionError, "both or none"),
         (lambda: Consul(timeout=0), OptionError, "seconds"),
         (lambda: Consul(prefix="/"), OptionError, "KV path"),
+        (lambda: Consul(prefix="../agent"), OptionError, "KV path"),
+        (lambda: Consul(address="http://admin:s3cret@127.0.0.1:1"), OptionError, "takes no user and password"),
         (lambda: hrpc.with_registration(deregister_after=30), OptionError, "60 or more"),
         (lambda: hrpc.with_registration(check_interval=0.5), OptionError, "1 or more"),
         (lambda: hrpc.with_registration(weight=0), OptionError, "weight"),
@@ -128,3 +130,10 @@ def test_the_token_is_in_no_repr() -> None:
 
 def test_later_options_win() -> None:
     assert settings(hrpc.with_listen_port(1), hrpc.with_listen_port(2)).port == 2
+
+
+@pytest.mark.parametrize("address", ["http://admin:s3cret@127.0.0.1:1", "admin:s3cret@a:b", "admin:s3cret@a:99999"])
+def test_a_password_in_the_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Consul(address=address)
+    assert "s3cret" not in str(caught.value)

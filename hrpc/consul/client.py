@@ -107,7 +107,7 @@ class Client:
     ) -> Watch[T]:
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = Watch(name, query, empty, hold)
+            watch = self._watches.setdefault(key, Watch(name, query, empty, hold))
             if _runs_in(self._loop):
                 self._follow(watch)
             else:

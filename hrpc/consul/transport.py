@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import yarl
 from consul import base
 
 from hrpc.errors import CertificateError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable, OptionError
@@ -71,7 +72,9 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         try:
             async with self._session.request(
                 method,
-                self.uri(path, params),
+                # As it is: a path that was tidied up could lead to another endpoint.
+                yarl.URL(self.uri(path, params), encoded=True),
+                allow_redirects=False,
                 data=data,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self._consul.timeout),
@@ -98,7 +101,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
                 "check Consul(datacenter=…) or CONFIGS_DATACENTER",
                 status,
             )
-        if status >= 400 and status != 404:
+        if status >= 300 and status != 404:
             raise ConsulRefused(f"Consul at {self.address} answers {status} to {what}: {text}", status)
 
     async def _call(self, callback: Callable[[Any], Any], method: str, path: str, params: Params, **kwargs: Any) -> Any:
@@ -158,6 +161,9 @@ def _headers(consul: Consul) -> dict[str, str]:
                 f"the token file {consul.token_file!r} (Consul(token_file=…) or CONSUL_HTTP_TOKEN_FILE) "
                 f"cannot be read: {getattr(error, 'strerror', None) or 'not text'}"
             ) from error
+    token = (token or "").strip()
+    if not token.isprintable():
+        raise OptionError("the Consul token has characters that no token has: check Consul(token=…) or CONFIGS_TOKEN")
     return {"X-Consul-Token": token} if token else {}
 
 

@@ -32,30 +32,63 @@ def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") 
     def is_ours(_: object) -> bool:
         return _runtime.current() in (runtime, None)
 
-    # The sink that loguru has from the beginning would print every line a second time.
-    had_default = False
-    for default in _runtime.default_log_sinks:
-        with suppress(ValueError):
-            logger.remove(default)
-            had_default = True
-    if sys.stderr.isatty():
-        number = logger.add(_human_sink, format=_human_format, level=level, filter=is_ours, colorize=True)
-    else:
-        to_json = _JsonSink(runtime.server_name, environment)
-        number = logger.add(to_json, format="{message}", level=level, filter=is_ours)
-    router = _IntoLoguru()
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(router)
-    root.setLevel(level)
+    sink = _human_sink if _is_terminal() else _JsonSink(runtime.server_name, environment)
+    text = _human_format if _is_terminal() else _message_only
+    # Values of variables can be secrets, and can take long to print.
+    number = logger.add(
+        sink, format=text, level=level, filter=is_ours, colorize=_is_terminal(), backtrace=False, diagnose=False
+    )
+    _enter_process(level)
     try:
         yield
     finally:
-        root.setLevel(before)
-        root.removeHandler(router)
+        _leave_process()
         logger.remove(number)
-        if had_default:
-            _runtime.default_log_sinks[:] = [logger.add(sys.stderr)]
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+
+def _enter_process(level: str) -> None:
+    """Takes loguru's default sink away, and routes the standard library's logging; the first server does it."""
+    log = _runtime.process_log
+    with log.lock:
+        log.servers += 1
+        if log.servers > 1:
+            return
+        # The sink that loguru has from the beginning would print every line a second time.
+        with suppress(ValueError):
+            if log.default_sink is not None:
+                logger.remove(log.default_sink)
+                log.default_sink = None
+        router, root = _IntoLoguru(), logging.getLogger()
+        before = root.level
+
+        def undo() -> None:
+            root.removeHandler(router)
+            root.setLevel(before)
+
+        log.undo = undo
+        root.addHandler(router)
+        root.setLevel(level)
+
+
+def _leave_process() -> None:
+    """Puts back what `_enter_process` changed; the last server does it."""
+    log = _runtime.process_log
+    with log.lock:
+        log.servers -= 1
+        if log.servers:
+            return
+        log.undo()
+        if log.default_sink is None and sys.stderr is not None and not sys.stderr.closed:
+            log.default_sink = logger.add(sys.stderr)
+
+
+def _message_only(_: object) -> str:
+    # Not as a plain string: loguru would add the text of the exception, which the sink has anyway.
+    return "{message}"
 
 
 class _JsonSink:
@@ -63,7 +96,14 @@ class _JsonSink:
         self._server = {"environment": environment, "server_name": server_name}
 
     def __call__(self, message: Message) -> None:
-        sys.stdout.write(json.dumps(self._line(message.record), default=str, ensure_ascii=False) + "\n")
+        if sys.stdout is None or sys.stdout.closed:
+            return
+        line = self._line(message.record)
+        try:
+            sys.stdout.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
+        except (TypeError, ValueError):
+            # A line is never lost over a field that JSON does not know, or a character that the output does not.
+            sys.stdout.write(json.dumps({key: str(value) for key, value in line.items()}) + "\n")
         sys.stdout.flush()
 
     def _line(self, record: Any) -> dict[str, Any]:
@@ -105,6 +145,12 @@ class _IntoLoguru(logging.Handler):
     """Hands records of the standard library's logging to loguru, as if logged where they were."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            # A slip in somebody's call: it is reported as the standard handlers do, and not raised into the caller.
+            self.handleError(record)
+            return
         level: str | int = record.levelno
         with suppress(ValueError):
             level = logger.level(record.levelname).name
@@ -112,4 +158,4 @@ class _IntoLoguru(logging.Handler):
         while frame is not None and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame = frame.f_back
             depth += 1
-        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", record.getMessage())
+        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", message)

@@ -41,8 +41,8 @@ class Consul:
             raise OptionError(f"Consul(timeout={self.timeout!r}): takes seconds above 0")
         if (self.client_cert is None) != (self.client_key is None):
             raise OptionError("Consul(client_cert=…, client_key=…): give both or none")
-        if self.prefix is not None and (not self.prefix.strip("/") or self.prefix != self.prefix.strip("/")):
-            raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path without a slash at its ends")
+        if self.prefix is not None and any(part in ("", ".", "..") for part in self.prefix.split("/")):
+            raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path, names between single slashes")
 
     @property
     def url(self) -> str:
@@ -57,6 +57,9 @@ def _url(address: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
+        address = address.rpartition("@")[2]
+    if "@" in parts.netloc:
+        raise OptionError("Consul address: takes no user and password; give a token instead, Consul(token=…)")
     if parts.scheme == "unix" and parts.path:
         return url
     if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or port == 0:

@@ -55,6 +55,8 @@ class Running:
         self.started = asyncio.Event()
         self.interrupted = False
         self.result: Any = None
+        self.exit: BaseException | None = None
+        """A SystemExit or the like, for the caller to raise: out of a task it would end the event loop at once."""
         self._recorder = recorder
         self._job = job
         self._reports = reports
@@ -71,6 +73,8 @@ class Running:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._cancelled = False
+        self._finished = False
+        self._life: asyncio.Task[Any] | None = None
 
     def request_stop(self, reason: str) -> None:
         """Asks for the stop; when it is under way, for one that waits for nobody."""
@@ -82,9 +86,13 @@ class Running:
         logger.info("{} stops: {}", self.name, reason)
         self._stopping.set()
         if not self.started.is_set() or self._job is not None:
-            self.interrupted = True
+            self.interrupted = not self._finished
             with suppress(RuntimeError):  # not entered yet: it looks at the event when it is
                 self._until_stop.reschedule(0)
+
+    def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether the stop waits for this task, so that it cannot wait for the stop."""
+        return task is self._life or (self._background is not None and task in self._background.running)
 
     def request_restart(self) -> None:
         """Asks for the restart hooks to run, while the server goes on."""
@@ -101,18 +109,22 @@ class Running:
 
     async def live(self) -> None:
         """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
+        self._life = asyncio.current_task()
         with sink.installed(self._runtime, self.settings.environment), self._runtime.attached():
             failure = await self._start_and_run()
             await self._leave()
             if self._cancelled and not self._steps.errors:
                 raise asyncio.CancelledError
-            if failure is not None:
+            if isinstance(failure, Exception):
                 self._report(failure)
                 raise failure
+            if failure is not None:
+                self.exit = failure
+                return
             if self._steps.errors:
                 raise StopError(self._steps.errors)
 
-    async def _start_and_run(self) -> Exception | None:
+    async def _start_and_run(self) -> BaseException | None:
         try:
             async with self._until_stop:
                 if not self._stopping.is_set():
@@ -120,6 +132,7 @@ class Running:
                     self._arrived()
                     if self._job is not None:
                         self.result = await self._job()
+                        self._finished = True
                     else:
                         await self._stopping.wait()
         except TimeoutError as error:
@@ -131,7 +144,7 @@ class Running:
             logger.error(
                 "{} stops: it was cancelled, by a task of its own that crashed or by its event loop", self.name
             )
-        except Exception as error:  # noqa: BLE001 - raised by `live` when all has been released
+        except BaseException as error:  # noqa: BLE001 - raised by `live` when all has been released
             return error
         return None
 
@@ -194,7 +207,7 @@ class Running:
             stop = self._steps.stop
             logger.info("{} has stopped in {:.3f} s: {}", self.name, stop.seconds, stop)
 
-    def _report(self, failure: Exception) -> None:
+    def _report(self, failure: BaseException) -> None:
         if self._reports and not self.started.is_set():
             cause = failure.__cause__ or failure
             log = logger if isinstance(cause, HrpcError) else logger.opt(exception=cause)

@@ -139,6 +139,7 @@ class Server:
             started.cancel()
         if not self._running.started.is_set():
             await self._end("it did not start")
+            raise NotRunning(f"the server {self._settings.server_name!r} was stopped while it started")
         return self
 
     async def __aexit__(
@@ -147,8 +148,15 @@ class Server:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stops gracefully and waits for the end. Raises `StopError` when a step failed; all others were taken."""
-        await self._end("stop() was called")
+        """Stops gracefully and waits for the end. Raises `StopError` when a step failed; all others were taken.
+
+        In the server's own job, or in a task of `hrpc.go`, it asks for the stop and does not wait: the stop waits for
+        them. In a handler it waits, and so the stop takes all of its grace: use ``hrpc.go(server.stop())`` there.
+        """
+        if self._running is not None and self._running.waits_for(asyncio.current_task()):
+            self._running.request_stop("stop() was called")
+        else:
+            await self._end("stop() was called")
 
     def _begin(self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False) -> None:
         from hrpc.server.running import Running
@@ -176,31 +184,46 @@ class Server:
         if cancelled is not None:
             raise cancelled
         life.result()
+        if running.exit is not None:
+            raise running.exit
 
     def _check_not_running(self) -> None:
         if self._life is not None:
             raise AlreadyRunning(f"the server {self._settings.server_name!r} is running: do this before it starts")
 
     def _run_blocking(self, job: Callable[[], Awaitable[Any]] | None) -> Any:
+        _check_no_loop()
         with asyncio.Runner() as runner:
-            ended_well, result = runner.run(self._live_with_signals(job))
+            ended_well, running = runner.run(self._live_with_signals(job))
+        if running.exit is not None:
+            raise running.exit
         if not ended_well:
             raise SystemExit(1)
-        return result
+        return running.result
 
-    async def _live_with_signals(self, job: Callable[[], Awaitable[Any]] | None) -> tuple[bool, Any]:
+    async def _live_with_signals(self, job: Callable[[], Awaitable[Any]] | None) -> tuple[bool, Running]:
         self._begin(job, reports=True)
         running, life = self._running, self._life
         assert running is not None
         assert life is not None
-        with _Signals(running):
-            await asyncio.wait({life})
-        self._running, self._life = None, None
+        try:
+            with _Signals(running):
+                await asyncio.wait({life})
+        finally:
+            self._running, self._life = None, None
         error = None if life.cancelled() else life.exception()
         if error is not None and (job is None or isinstance(error, HrpcError)):
-            return False, None
+            return False, running
         life.result()
-        return not (job and running.interrupted), running.result
+        return not (job and running.interrupted), running
+
+
+def _check_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise AlreadyRunning("an event loop runs here already: use `async with server:` inside of it")
 
 
 class _Signals:

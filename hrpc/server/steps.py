@@ -85,14 +85,15 @@ class Steps:
         try:
             async with asyncio.timeout(step.limit) as limit:
                 await step.manager.__aexit__(None, None, None)
-        except TimeoutError as error:
+        except TimeoutError as timeout:
             late = step.limit is not None and limit.expired()
-            self.errors.append(StepTimeout(step.name, step.limit or 0.0) if late else error)
+            self.errors.append(StepTimeout(step.name, step.limit or 0.0) if late else timeout)
         except asyncio.CancelledError:
             # Another step's task group does this when a task of its crashes. What is left to release is released.
             take_back_cancellation()
             self.errors.append(StepInterrupted(step.name))
-        except Exception as error:  # noqa: BLE001 - reported by whoever stops the server; the next step is left, too
+        except BaseException as caught:  # noqa: BLE001 - reported by whoever stops the server; the next step is left
+            error = caught if isinstance(caught, Exception) else RuntimeError(f"raised {caught!r}")
             error.add_note(f"raised by the step {step.name!r} of the stop")
             self.errors.append(error)
 

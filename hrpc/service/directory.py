@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from hrpc.abc import Discovery, Instance
-from hrpc.errors import ServiceNotFound
+from hrpc.errors import ConsulError, ServiceNotFound
 from hrpc.service.channel import Channel
 from hrpc.service.connections import Connections
 
@@ -44,6 +45,8 @@ class Entry:
         self._by_name = by_name
         self._best: Iterator[Service] | None = None
         self._arrived = asyncio.Event()
+        self.silent: ConsulError | None = None
+        """Why the first fetch failed; it holds until the registry answers."""
         self._watched.on_change(self._turn)
         self._offer(self.instances)
 
@@ -63,6 +66,8 @@ class Entry:
     def next(self) -> Service:
         """The next of the best instances. Raises `ServiceNotFound`."""
         if self._best is None:
+            if self.silent is not None and not self._watched.known:
+                raise self.silent
             raise ServiceNotFound(self.name, "" if self._watched.known else ": Consul has not answered yet")
         return next(self._best)
 
@@ -121,23 +126,37 @@ class Directory:
         self._channels: dict[tuple[str, str | None], Channel] = {}
         self._connections = connections
         self._server_name = server_name
+        self._first_uses = threading.Lock()
 
     def entry(self, name: str, tag: str | None) -> Entry:
         """What is known of a service; followed from the first use on."""
-        key = (name, tag)
-        entry = self._entries.get(key)
+        entry = self._entries.get((name, tag))
         if entry is None:
-            entry = self._entries[key] = Entry(self._discovery, name, self._tag if tag is None else tag, self._by_name)
+            entry = self._entries[name, tag] = self._new_entry(name, tag)
         return entry
+
+    def _new_entry(self, name: str, tag: str | None) -> Entry:
+        if not name or "/" in name or name in (".", ".."):
+            raise ServiceNotFound(name, ": not the name of a service")
+        return Entry(self._discovery, name, self._tag if tag is None else tag, self._by_name)
 
     def get(self, name: str, tag: str | None) -> Service:
         """See `hrpc.service.get`."""
-        entry = self._entries.get((name, tag))
-        if entry is None:
-            entry = self.entry(name, tag)
-            # Only this once: while Consul is silent, a fetch for each call would block the loop for as long each time.
-            entry.begin_with(self._discovery.fetch_instances(name, self._tag if tag is None else tag))
+        entry = self._entries.get((name, tag)) or self._first_use(name, tag)
         return entry.next()
+
+    def _first_use(self, name: str, tag: str | None) -> Entry:
+        with self._first_uses:  # of several threads, one asks, and the others have its answer
+            entry = self._entries.get((name, tag))
+            if entry is None:
+                entry = self._new_entry(name, tag)
+                # Only this once: while Consul is silent, a fetch for each call would block the loop each time.
+                try:
+                    entry.begin_with(self._discovery.fetch_instances(name, self._tag if tag is None else tag))
+                except ConsulError as error:
+                    entry.silent = error
+                self._entries[name, tag] = entry
+        return entry
 
     async def ready(self, name: str, tag: str | None, timeout: float) -> None:
         """See `hrpc.service.ready`."""

@@ -95,3 +95,55 @@ async def test_hrpc_log_names_the_line_of_its_caller_or_further_up_with_stack_sk
     assert found[0]["file_name"] == f"test_log.py:{own}"
     assert found[1]["file_name"] == f"test_log.py:{own + 7}"
     assert {line["kind"] for line in found} == {"test"}
+
+
+def test_no_field_and_no_call_loses_a_line_or_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    with sink.installed(Runtime("logged"), "development"):
+        logger.bind(counts={("a", 1): 2}).info("odd field")
+        logger.info("half a character \ud800")
+        # Through its handler, because pytest's own handler raises what the standard ones report.
+        slip = {"name": "some.library", "levelno": 30, "levelname": "WARNING", "msg": "%d items", "args": ("many",)}
+        sink._IntoLoguru().emit(logging.makeLogRecord(slip))
+        logger.info("goes on")
+    written = capsys.readouterr()
+    assert [json.loads(line)["msg"] for line in written.out.splitlines()] == [
+        "odd field",
+        "half a character \ud800",
+        "goes on",
+    ]
+    assert "Logging error" in written.err
+
+
+def test_two_servers_side_by_side_log_each_line_once_and_the_last_one_puts_things_back(lines: Any) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    first, second = sink.installed(Runtime("a"), "development"), sink.installed(Runtime("b"), "development")
+    with first:
+        second.__enter__()
+        logging.getLogger("some.library").warning("both")
+        assert sorted(line["server_name"] for line in lines()) == ["a", "b"]  # it belongs to neither
+    logging.getLogger("some.library").warning("one left")
+    assert [line["server_name"] for line in lines()] == ["b"]
+    second.__exit__(None, None, None)
+    assert (root.level, list(root.handlers)) == before
+
+
+def test_variables_are_not_shown_with_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with sink.installed(Runtime("logged"), "development"):
+        password = "hunter2"
+        try:
+            password.nothing  # type: ignore[attr-defined]  # noqa: B018
+        except AttributeError as error:
+            logger.opt(exception=error).error("failed")
+    assert "AttributeError" in terminal.getvalue()
+    assert "hunter2" not in terminal.getvalue().replace('password = "hunter2"', "")
+
+
+def test_without_any_output_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with sink.installed(Runtime("logged"), "development"):
+        logger.info("nobody hears it")

@@ -243,3 +243,44 @@ def test_two_servers_run_in_two_event_loops_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert names == {"a": "a", "b": "b"}
+
+
+async def test_stop_from_a_background_task_asks_for_it_and_does_not_wait_for_itself() -> None:
+    server = a_server(hrpc.with_graceful_stop(step_limit=30))
+    async with asyncio.timeout(10):
+        async with server:
+            quitting = hrpc.go(server.stop())
+            assert server._life is not None
+            await asyncio.wait({server._life})
+        assert quitting.done()
+
+
+async def test_a_start_that_somebody_stops_does_not_look_like_a_success() -> None:
+    server = a_server(hrpc.with_databases(Recorded([], hangs_at="open")))
+    starting = asyncio.create_task(server.__aenter__())
+    while server._running is None:
+        await asyncio.sleep(0)
+    await server.stop()
+    with pytest.raises(NotRunning, match="was stopped while it started"):
+        await starting
+
+
+async def test_serve_inside_a_running_loop_says_what_to_use() -> None:
+    with pytest.raises(AlreadyRunning, match="use `async with server:`"):
+        a_server().serve()
+
+
+@pytest.mark.parametrize("raised", [StopIteration(), SystemExit(3), BaseExceptionGroup("all", [KeyboardInterrupt()])])
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_whatever_a_hook_raises_is_reported_at_once(raised: BaseException, in_thread: bool) -> None:
+    def in_a_thread() -> None:
+        raise raised
+
+    async def in_the_loop() -> None:
+        raise raised
+
+    with pytest.raises(StopError) as caught:
+        async with asyncio.timeout(5), a_server(hrpc.with_graceful_stop(step_limit=30)):
+            life.when_exit(in_a_thread if in_thread else in_the_loop)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, RuntimeError)

@@ -293,3 +293,56 @@ async def test_the_second_process_on_a_port_exits_with_an_error_that_names_it(tm
             await second.says(f"tested did not start: bind: gRPC: 127.0.0.1:{bound} is in use by another process")
         assert "Traceback" not in second.output
         assert os.path.exists(f"/proc/{first.pid}")
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "BaseExceptionGroup('all', [KeyboardInterrupt()])"])
+async def test_a_job_that_exits_releases_everything_first(tmp_path: Path, consul: ConsulServer, raised: str) -> None:
+    after = (
+        f"async def job():\n    raise {raised}\n"
+        "async def hook():\n    await configs.set('job/saved', 'yes')\n    print('saved', flush=True)\n"
+        "life.when_exit(hook)\n"
+        "try:\n    server.run(job)\nexcept BaseException as error:\n    print('raised', repr(error), flush=True)\n"
+        "raise SystemExit(7)"
+    )
+    async with running(
+        script(tmp_path, f'hrpc.with_consul(Consul(address="{consul.address}"))', after=after)
+    ) as process:
+        assert await process.ended() == 7
+        await process.says("saved")
+        await process.says("tested has stopped")
+        await process.says(f"raised {raised[:12]}")
+    assert "never" not in process.output
+
+
+async def test_the_result_of_a_job_that_had_ended_is_kept_when_a_signal_comes_during_its_release(
+    tmp_path: Path,
+) -> None:
+    after = (
+        "async def job():\n    return 42\n"
+        "async def hook():\n    print('releases', flush=True)\n    await asyncio.sleep(0.5)\n"
+        "life.when_exit(hook)\n"
+        "print('result', server.run(job), flush=True)\nraise SystemExit(0)"
+    )
+    async with running(script(tmp_path, after=after)) as process:
+        await process.says("releases")
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+        await process.says("result 42")
+
+
+async def test_a_background_task_that_exits_is_logged_and_the_service_goes_on(tmp_path: Path) -> None:
+    before = (
+        "async def exits():\n    raise SystemExit(3)\n"
+        "async def start(request, context):\n    hrpc.go(exits())\n    return b''"
+    )
+    path = script(tmp_path, LOCAL, before=before)
+    path.write_text(path.read_text().replace("add_echo(server)", "add_echo(server, Start=start)"))
+    async with running(path) as process:
+        bound = port(await process.says("serves on port"))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{bound}") as channel:
+            await call(channel, "Start")
+            await process.says("hrpc.go: exits failed")
+            assert await call(channel, "Echo") == b"x"
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+        await process.says("tested has stopped")

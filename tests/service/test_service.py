@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -314,10 +315,12 @@ async def test_while_consul_is_silent_only_the_first_use_of_a_name_waits_for_it(
         with pytest.raises(ConsulUnreachable, match="connection refused"):
             hrpc.configs.get("silent")
         for _ in range(3):
-            with pytest.raises(ServiceNotFound, match="Consul has not answered yet"):
+            asked = time.monotonic()
+            with pytest.raises(ConsulUnreachable, match="connection refused"):
                 service.get("silent")
-            with pytest.raises(ConsulUnreachable, match="'development/silent': Consul has not answered yet"):
+            with pytest.raises(ConsulUnreachable, match="connection refused"):
                 hrpc.configs.get("silent")
+            assert time.monotonic() - asked < 0.05, "it was not asked again"
         await asyncio.to_thread(own_consul.start)
         await agent.store(own_consul.address, "development/silent", "heard")
         async with connect(Consul(address=own_consul.address)) as client:
@@ -332,3 +335,36 @@ async def test_while_consul_is_silent_only_the_first_use_of_a_name_waits_for_it(
                         return False
 
                 await eventually(heard)
+
+
+async def test_the_first_use_from_many_threads_at_once_has_its_answer_in_all_of_them(
+    consul: ConsulServer, registry: Client
+) -> None:
+    def look(_: bytes, __: Any) -> bytes:
+        return f"{service.get('rush').port} {hrpc.configs.get('rush')}".encode()
+
+    await agent.store(consul.address, "development/rush", "20")
+    server = hrpc.new_server(
+        hrpc.with_server_name("caller"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_consul(Consul(address=consul.address)),
+        hrpc.with_graceful_stop(drain_delay=0),
+    )
+    server.add_registered_method_handlers(SERVICE, {"Look": grpc.unary_unary_rpc_method_handler(look)})
+    async with registry.registered(entry("rush", 1, 4001)), server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            answers = await asyncio.gather(*(call(channel, "Look", timeout=10) for _ in range(16)))
+    assert set(answers) == {b"4001 20"}
+
+
+@pytest.mark.parametrize("key", ["", "/", "../production/limit", "../../agent/leave", "a/../b", "a//b", "./a", "a/.."])
+async def test_a_key_cannot_lead_out_of_its_environment(consul: ConsulServer, key: str) -> None:
+    async with caller(consul):
+        with pytest.raises(ValueError, match="is not a key"):
+            await hrpc.configs.set(key, "1")
+        with pytest.raises(ValueError, match="is not a key"):
+            hrpc.configs.get(key)
+        with pytest.raises(ServiceNotFound):
+            service.get("../../agent/leave")
+        await hrpc.configs.set("still/there %?#+ü", "1")
+        assert hrpc.configs.get("still/there %?#+ü") == "1"
