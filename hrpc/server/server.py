@@ -232,7 +232,7 @@ class _Signals:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._loop = asyncio.get_running_loop()
-        self._handled: list[signal.Signals] = []
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -240,11 +240,16 @@ class _Signals:
         self._handle(signal.SIGHUP, self._running.request_restart)
 
     def __exit__(self, *_: object) -> None:
-        for number in self._handled:
+        for number, before in self._before.items():
             self._loop.remove_signal_handler(number)
+            if before is not None:  # a handler that was not set from Python cannot be set from it
+                signal.signal(number, before)
 
     def _handle(self, number: signal.Signals, handler: Callable[..., None], *args: str) -> None:
+        before = signal.getsignal(number)
+        if number is signal.SIGHUP and before is signal.SIG_IGN:
+            return  # nohup: a terminal that closes means nothing
         # Only the main thread can take signals; a server in another one is stopped by whoever started it.
         with suppress(RuntimeError, ValueError):
             self._loop.add_signal_handler(number, handler, *args)
-            self._handled.append(number)
+            self._before[number] = before

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
+import hrpc
 from hrpc import listener
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer
@@ -346,3 +347,21 @@ async def test_a_background_task_that_exits_is_logged_and_the_service_goes_on(tm
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         await process.says("tested has stopped")
+
+
+def test_signal_handlers_are_given_back_and_nohup_is_respected() -> None:
+    async def job() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+
+    server = hrpc.new_server(hrpc.with_server_name("polite"))
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        during = server.run(job)
+        assert during[0] is not old[signal.SIGTERM]
+        assert during[1] is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == old[signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) == old[signal.SIGINT]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, old[signal.SIGHUP])
