@@ -126,19 +126,18 @@ class Server:
 
     async def __aenter__(self) -> Self:
         """Starts inside the running event loop. Raises `StartError` or `AlreadyRunning`."""
-        self._begin(None)
-        assert self._running is not None
-        assert self._life is not None
-        started = asyncio.create_task(self._running.started.wait())
+        running, life = self._begin(None)
+        started = asyncio.create_task(running.started.wait())
         try:
-            await asyncio.wait({started, self._life}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({started, life}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await self._end("the start was cancelled")
             raise
         finally:
             started.cancel()
-        if not self._running.started.is_set():
+        if not running.started.is_set():
             await self._end("it did not start")
+            life.result()
             raise NotRunning(f"the server {self._settings.server_name!r} was stopped while it started")
         return self
 
@@ -158,12 +157,15 @@ class Server:
         else:
             await self._end("stop() was called")
 
-    def _begin(self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False) -> None:
+    def _begin(
+        self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False
+    ) -> tuple[Running, asyncio.Task[None]]:
         from hrpc.server.running import Running
 
         self._check_not_running()
         self._running = Running(self._settings, self._recorder, job, reports=reports)
         self._life = asyncio.create_task(self._running.live(), name=f"hrpc: {self._settings.server_name}")
+        return self._running, self._life
 
     async def _end(self, reason: str) -> None:
         running, life = self._running, self._life
@@ -202,10 +204,7 @@ class Server:
         return running.result
 
     async def _live_with_signals(self, job: Callable[[], Awaitable[Any]] | None) -> tuple[bool, Running]:
-        self._begin(job, reports=True)
-        running, life = self._running, self._life
-        assert running is not None
-        assert life is not None
+        running, life = self._begin(job, reports=True)
         try:
             with _Signals(running):
                 await asyncio.wait({life})
