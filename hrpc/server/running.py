@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health_pb2_grpc
@@ -74,6 +74,7 @@ class Running:
         self._hurry = asyncio.Event()
         self._cancelled = False
         self._finished = False
+        self._interruptible = False
         self._life: asyncio.Task[Any] | None = None
 
     def request_stop(self, reason: str) -> None:
@@ -87,7 +88,7 @@ class Running:
         self._stopping.set()
         if not self.started.is_set() or self._job is not None:
             self.interrupted = not self._finished
-            with suppress(RuntimeError):  # not entered yet: it looks at the event when it is
+            if self._interruptible:
                 self._until_stop.reschedule(0)
 
     def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
@@ -127,14 +128,11 @@ class Running:
     async def _start_and_run(self) -> BaseException | None:
         try:
             async with self._until_stop:
-                if not self._stopping.is_set():
-                    await self._start()
-                    self._arrived()
-                    if self._job is not None:
-                        self.result = await self._job()
-                        self._finished = True
-                    else:
-                        await self._stopping.wait()
+                self._interruptible = True
+                try:
+                    await self._start_and_work()
+                finally:
+                    self._interruptible = False
         except TimeoutError as error:
             return None if self._until_stop.expired() else error
         except asyncio.CancelledError:
@@ -147,6 +145,17 @@ class Running:
         except BaseException as error:  # noqa: BLE001 - raised by `live` when all has been released
             return error
         return None
+
+    async def _start_and_work(self) -> None:
+        if self._stopping.is_set():
+            return
+        await self._start()
+        self._arrived()
+        if self._job is not None:
+            self.result = await self._job()
+            self._finished = True
+        else:
+            await self._stopping.wait()
 
     async def _start(self) -> None:
         self._runtime.exit_hooks.extend(self.settings.exit_listeners)
