@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -57,15 +58,14 @@ async def test_two_instances_at_one_agent_are_both_listed(consul: ConsulServer) 
         for _ in range(2)
     ]
     ports: list[int] = []
-    stop = asyncio.Event()
+    stop = threading.Event()
 
     def run(server: hrpc.Server, up: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         async def main() -> None:
             async with server:
                 ports.append(server.port)
                 loop.call_soon_threadsafe(up.set)
-                while not stop.is_set():
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(stop.wait)
 
         asyncio.run(main())
 
