@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+
+from hrpc.consul import Client, connect
+from hrpc.option import Consul
+from hrpc.testing.servers import ConsulServer
 
 
 @pytest.fixture(autouse=True)
@@ -10,3 +16,9 @@ def local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HRPC_ADVERTISE", "127.0.0.1")
     for name in ("CONFIGS_ADDR", "CONFIGS_TOKEN", "CONFIGS_DATACENTER", "CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+async def registry(consul: ConsulServer) -> AsyncIterator[Client]:
+    async with connect(Consul(address=consul.address)) as client:
+        yield client
