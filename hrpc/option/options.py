@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from hrpc.abc import Database
-from hrpc.errors import InvalidPort, MissingServerName, OptionError
+from hrpc.errors import MissingServerName, OptionError
+from hrpc.option import checks
 from hrpc.option.consul import Consul
 from hrpc.option.settings import (
     DEFAULT_HEALTH_PORT,
@@ -21,43 +22,14 @@ from hrpc.option.settings import (
     StopSettings,
 )
 
-_DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-
-
-def _port(option: str, port: object, lowest: int = 0) -> int:
-    if type(port) is not int or not lowest <= port <= 65535:
-        raise InvalidPort(option, port)
-    return port
-
-
-def _seconds(option: str, name: str, value: object, lowest: float = 0.0) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < float("inf"):
-        raise OptionError(f"{option}({name}={value!r}): takes seconds, {lowest:g} or more")
-    return float(value)
-
-
-def _service_name(option: str, name: object) -> str:
-    if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name):
-        raise OptionError(
-            f"{option}({name!r}): a service is found by DNS as well, so its name takes 1 to 63 letters, digits and "
-            "hyphens, without a hyphen at its ends"
-        )
-    return name
-
-
-def _hooks(option: str, hooks: tuple[Hook, ...]) -> tuple[Hook, ...]:
-    for hook in hooks:
-        if not callable(hook):
-            raise OptionError(f"{option}: {hook!r} is not a function without arguments")
-    return hooks
 
 
 def with_server_name(name: str) -> Option:
     """The name of the service, under which others find it. Required."""
     if not name:
         raise MissingServerName
-    return Option("with_server_name", {"server_name": _service_name("hrpc.with_server_name", name)})
+    return Option("with_server_name", {"server_name": checks.service_name("hrpc.with_server_name", name)})
 
 
 def with_environment(environment: Environment | str) -> Option:
@@ -76,7 +48,7 @@ def with_listen_port(port: int, host: str = "0.0.0.0") -> Option:
     """
     if not isinstance(host, str) or not host:
         raise OptionError(f"hrpc.with_listen_port(host={host!r}): takes an address such as 0.0.0.0, 127.0.0.1 or ::")
-    return Option("with_listen_port", {"port": _port("hrpc.with_listen_port", port), "host": host})
+    return Option("with_listen_port", {"port": checks.port("hrpc.with_listen_port", port), "host": host})
 
 
 def with_consul(consul: Consul | None = None) -> Option:
@@ -105,8 +77,7 @@ def with_registration(
     The limits of `meta` are Consul's (https://developer.hashicorp.com/consul/api-docs/agent/service#meta).
     """
     option = "hrpc.with_registration"
-    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 65535:
-        raise OptionError(f"{option}(weight={weight!r}): takes 1 to 65535")
+    checks.count(option, "weight", weight, 1, 65535)
     meta = dict(meta or {})
     if len(meta) > 62:
         raise OptionError(f"{option}: meta has {len(meta)} keys, Consul takes 64 and hrpc uses 2")
@@ -121,9 +92,9 @@ def with_registration(
         version,
         tuple(tags),
         meta,
-        _seconds(option, "check_interval", check_interval, 1.0),
-        _seconds(option, "check_timeout", check_timeout, 0.1),
-        _seconds(option, "deregister_after", deregister_after, 60.0),
+        checks.seconds(option, "check_interval", check_interval, 1.0),
+        checks.seconds(option, "check_timeout", check_timeout, 0.1),
+        checks.seconds(option, "deregister_after", deregister_after, 60.0),
     )
     return Option("with_registration", {"registration": registration})
 
@@ -138,7 +109,7 @@ def with_databases(*databases: Database) -> Option:
 
 def with_upstreams(*names: str) -> Option:
     """The services that this one calls: their instances are known before the first call is served."""
-    checked = tuple(_service_name("hrpc.with_upstreams", name) for name in names)
+    checked = tuple(checks.service_name("hrpc.with_upstreams", name) for name in names)
     return Option("with_upstreams", {"upstreams": checked})
 
 
@@ -151,12 +122,12 @@ def with_target(kind: Literal["auto", "name", "address"]) -> Option:
 
 def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
     """Answer health probes over HTTP on `port`; Consul asks there, too."""
-    return Option("with_health_check", {"health_port": _port("hrpc.with_health_check", port)})
+    return Option("with_health_check", {"health_port": checks.port("hrpc.with_health_check", port)})
 
 
 def with_metrics(port: int = DEFAULT_METRICS_PORT) -> Option:
     """Answer ``/metrics`` in Prometheus' format over HTTP on `port`."""
-    return Option("with_metrics", {"metrics_port": _port("hrpc.with_metrics", port)})
+    return Option("with_metrics", {"metrics_port": checks.port("hrpc.with_metrics", port)})
 
 
 def with_server_certs(public: str | os.PathLike[str], private: str | os.PathLike[str]) -> Option:
@@ -171,12 +142,12 @@ def with_interceptors(*interceptors: Any) -> Option:
 
 def with_exit_listeners(*hooks: Hook) -> Option:
     """Functions to run before the process exits; the same as `life.when_exit` for each."""
-    return Option("with_exit_listeners", {"exit_listeners": _hooks("hrpc.with_exit_listeners", hooks)})
+    return Option("with_exit_listeners", {"exit_listeners": checks.hooks("hrpc.with_exit_listeners", hooks)})
 
 
 def with_restart_listeners(*hooks: Hook) -> Option:
     """Functions to run on SIGHUP; the same as `life.when_restart` for each."""
-    return Option("with_restart_listeners", {"restart_listeners": _hooks("hrpc.with_restart_listeners", hooks)})
+    return Option("with_restart_listeners", {"restart_listeners": checks.hooks("hrpc.with_restart_listeners", hooks)})
 
 
 def with_graceful_stop(*, drain_delay: float | None = None, grace: float = 20.0, step_limit: float = 5.0) -> Option:
@@ -189,15 +160,13 @@ def with_graceful_stop(*, drain_delay: float | None = None, grace: float = 20.0,
     """
     option = "hrpc.with_graceful_stop"
     stop = StopSettings(
-        None if drain_delay is None else _seconds(option, "drain_delay", drain_delay),
-        _seconds(option, "grace", grace),
-        _seconds(option, "step_limit", step_limit, 0.001),
+        None if drain_delay is None else checks.seconds(option, "drain_delay", drain_delay),
+        checks.seconds(option, "grace", grace),
+        checks.seconds(option, "step_limit", step_limit, 0.001),
     )
     return Option("with_graceful_stop", {"stop": stop})
 
 
 def with_stack_skip(frames: int) -> Option:
     """How many frames of wrappers lie between a log call and the line that the log names; 1 names the direct caller."""
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
-        raise OptionError(f"hrpc.with_stack_skip({frames!r}): takes 0 or more")
-    return Option("with_stack_skip", {"stack_skip": frames})
+    return Option("with_stack_skip", {"stack_skip": checks.count("hrpc.with_stack_skip", "frames", frames)})

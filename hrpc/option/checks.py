@@ -1,0 +1,49 @@
+"""What several options check alike. Each check gives the value, or raises an `OptionError` that names the option."""
+
+from __future__ import annotations
+
+import re
+
+from hrpc.errors import InvalidPort, OptionError
+from hrpc.option.settings import Hook
+
+_DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+
+
+def port(option: str, number: object, lowest: int = 0) -> int:
+    """A port from `lowest` to 65535."""
+    if type(number) is not int or not lowest <= number <= 65535:
+        raise InvalidPort(option, number)
+    return number
+
+
+def seconds(option: str, name: str, value: object, lowest: float = 0.0) -> float:
+    """Seconds, `lowest` or more; `name` is that of the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < float("inf"):
+        raise OptionError(f"{option}({name}={value!r}): takes seconds, {lowest:g} or more")
+    return float(value)
+
+
+def service_name(option: str, name: object) -> str:
+    """The name of a service, which is a DNS label."""
+    if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name):
+        raise OptionError(
+            f"{option}({name!r}): a service is found by DNS as well, so its name takes 1 to 63 letters, digits and "
+            "hyphens, without a hyphen at its ends"
+        )
+    return name
+
+
+def hooks(option: str, functions: tuple[Hook, ...]) -> tuple[Hook, ...]:
+    """Functions without arguments."""
+    for hook in functions:
+        if not callable(hook):
+            raise OptionError(f"{option}: {hook!r} is not a function without arguments")
+    return functions
+
+
+def count(option: str, name: str, value: object, lowest: int = 0, highest: int = 2**31 - 1) -> int:
+    """A whole number from `lowest` to `highest`; `name` is that of the parameter."""
+    if type(value) is not int or not lowest <= value <= highest:
+        raise OptionError(f"{option}({name}={value!r}): takes a whole number from {lowest} to {highest}")
+    return value
