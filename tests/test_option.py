@@ -48,6 +48,15 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_listen_port(True), InvalidPort, "invalid port number"),
         (lambda: hrpc.with_health_check(port=99999), InvalidPort, "hrpc.with_health_check"),
         (lambda: hrpc.with_metrics(port=99999), InvalidPort, "hrpc.with_metrics"),
+        (lambda: hrpc.with_metrics(buckets=()), OptionError, "1 to 100 upper bounds"),
+        (lambda: hrpc.with_metrics(buckets=range(1, 102)), OptionError, "1 to 100 upper bounds"),
+        (lambda: hrpc.with_metrics(buckets="1"), OptionError, "1 to 100 upper bounds"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_metrics(buckets=1), OptionError, "1 to 100 upper bounds"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_metrics(buckets=(0, 1)), OptionError, "above 0"),
+        (lambda: hrpc.with_metrics(buckets=(1, 1.0)), OptionError, "1.0 after 1: takes finite numbers"),
+        (lambda: hrpc.with_metrics(buckets=(1, float("nan"))), OptionError, "nan after 1: takes finite numbers"),
+        (lambda: hrpc.with_metrics(buckets=(1, float("inf"))), OptionError, "inf after 1: takes finite numbers"),
+        (lambda: hrpc.with_metrics(buckets=(10**400,)), OptionError, "takes finite numbers"),
         (lambda: hrpc.with_environment("prod"), OptionError, "development, testing, staging, production"),
         (lambda: hrpc.with_consul("127.0.0.1:8500"), OptionError, "hrpc.Consul"),  # type: ignore[arg-type]
         (lambda: Consul(address="no port:x"), OptionError, "CONFIGS_ADDR"),
@@ -126,6 +135,11 @@ def test_the_token_is_in_no_repr() -> None:
     option = hrpc.with_consul(Consul(token="s3cret"))
     assert "s3cret" not in repr(option)
     assert "s3cret" not in repr(settings(option))
+
+
+def test_buckets_stay_when_a_later_option_only_moves_the_port() -> None:
+    found = settings(hrpc.with_metrics(buckets=[1, 2]), hrpc.with_metrics(0))
+    assert (found.metrics_port, found.metrics_buckets) == (0, (1.0, 2.0))
 
 
 def test_later_options_win() -> None:

@@ -3,32 +3,79 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from time import perf_counter
+from collections.abc import Iterator, Sequence
+from time import perf_counter, time
 
 import grpc
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds: the default of Prometheus' client libraries."""
+from hrpc.option.settings import DEFAULT_BUCKETS
 
 METHODS_AT_MOST = 1000
 """Methods that are counted by name; the rest, which only a generic handler can have, counts as ``other``."""
 
 
+TRACE_ID_AT_MOST = 120
+"""Characters of a trace id in an exemplar: its labels take 128 together, ``trace_id`` is 8 of them.
+https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#exemplars"""
+
+Example = tuple[str, float, float]
+"""A call that a bucket counted: its trace id, how many seconds it took, and when it ended (Unix time)."""
+
+_OK = grpc.StatusCode.OK
+_KINDS = {
+    (False, False): "unary",
+    (True, False): "client_stream",
+    (False, True): "server_stream",
+    (True, True): "bidi_stream",
+}
+
+
 class MethodCalls:
-    """The calls of one method. Not safe for threads: they are counted either on the loop or under a lock."""
+    """The calls of one method. Not safe for threads: they are counted either on the loop or under a lock.
 
-    __slots__ = ("buckets", "handled", "in_flight", "kind", "method", "seconds", "service", "started")
+    The messages of streams are counted by whoever sees them, in `received` and `sent`. Where a call has one message,
+    that one is not counted here: it was received with every call that started, and sent with every one that ended OK.
+    """
 
-    def __init__(self, service: str, method: str, kind: str) -> None:
-        self.service = service
-        self.method = method
-        self.kind = kind
+    __slots__ = (
+        *("_bounds", "_longest_id", "_ok", "_others", "buckets", "in_flight", "kind", "method"),
+        *("examples", "received", "request_streaming", "response_streaming", "seconds", "sent", "service", "started"),
+    )
+
+    def __init__(
+        self, path: str, request_streaming: bool, response_streaming: bool, bounds: tuple[float, ...], examples: bool
+    ) -> None:
+        self.service, _, self.method = path.removeprefix("/").rpartition("/")
+        self.kind = _KINDS[request_streaming, response_streaming]
+        self.request_streaming = request_streaming
+        self.response_streaming = response_streaming
         self.started = 0
         self.in_flight = 0
-        self.handled: dict[grpc.StatusCode, int] = {}
-        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.received = 0
+        self.sent = 0
+        self.buckets = [0] * (len(bounds) + 1)
+        self.examples: list[Example | None] = [None] * len(self.buckets)
         self.seconds = 0.0
+        self._bounds = bounds
+        self._longest_id = TRACE_ID_AT_MOST if examples else 0
+        # Apart from the others, because the hash of an enum's member is a function of Python: 0.1 µs each time.
+        self._ok = 0
+        self._others: dict[grpc.StatusCode, int] = {}
+
+    @property
+    def handled(self) -> dict[grpc.StatusCode, int]:
+        """How many calls ended with each code."""
+        return {_OK: self._ok, **self._others} if self._ok else dict(self._others)
+
+    @property
+    def messages_received(self) -> int:
+        """The messages of callers."""
+        return self.received if self.request_streaming else self.started
+
+    @property
+    def messages_sent(self) -> int:
+        """The messages to callers."""
+        return self.sent if self.response_streaming else self._ok
 
     def begin(self) -> float:
         """Counts a call that starts; gives the time to hand to `end`."""
@@ -36,35 +83,43 @@ class MethodCalls:
         self.in_flight += 1
         return perf_counter()
 
-    def end(self, began: float, code: grpc.StatusCode) -> None:
-        """Counts the end of a call."""
+    def end(self, began: float, code: grpc.StatusCode, trace_id: str = "") -> float:
+        """Counts the end of a call, as an example of its bucket when it has a trace id; gives the seconds it took."""
         took = perf_counter() - began
         self.in_flight -= 1
-        self.handled[code] = self.handled.get(code, 0) + 1
-        self.buckets[bisect_left(BUCKETS, took)] += 1
+        if code is _OK:
+            self._ok += 1
+        else:
+            self._others[code] = self._others.get(code, 0) + 1
+        bucket = bisect_left(self._bounds, took)
+        self.buckets[bucket] += 1
         self.seconds += took
+        if 0 < len(trace_id) <= self._longest_id:
+            self.examples[bucket] = (trace_id, took, time())
+        return took
 
 
 class Calls:
-    """The calls of all methods of a server."""
+    """The calls of all methods of a server.
 
-    def __init__(self) -> None:
+    `buckets` are the upper bounds, in seconds, of the histogram of times; `examples` keeps an example for each of them.
+    """
+
+    def __init__(self, buckets: Sequence[float] = DEFAULT_BUCKETS, *, examples: bool = True) -> None:
+        self.buckets = tuple(buckets)
+        self._examples = examples
         self._methods: dict[str, MethodCalls] = {}
 
     def method(self, path: str, request_streaming: bool, response_streaming: bool) -> MethodCalls:
         """The counts of ``/package.Service/Method``."""
-        calls = self._methods.get(path)
+        key = path
+        if path not in self._methods and len(self._methods) >= METHODS_AT_MOST:
+            path = "/other/other"
+            key = f"{path} {_KINDS[request_streaming, response_streaming]}"
+        calls = self._methods.get(key)
         if calls is None:
-            if len(self._methods) >= METHODS_AT_MOST:
-                path = "/other/other"
-            service, _, method = path.removeprefix("/").rpartition("/")
-            kind = {
-                (False, False): "unary",
-                (True, False): "client_stream",
-                (False, True): "server_stream",
-                (True, True): "bidi_stream",
-            }[request_streaming, response_streaming]
-            calls = self._methods.setdefault(path, MethodCalls(service, method, kind))
+            calls = MethodCalls(path, request_streaming, response_streaming, self.buckets, self._examples)
+            self._methods[key] = calls
         return calls
 
     @property

@@ -5,6 +5,7 @@ An option is checked where it is made; what only shows when all are known is che
 """
 
 from hrpc.option.consul import Consul
+from hrpc.option.metrics import with_metrics
 from hrpc.option.options import (
     with_consul,
     with_databases,
@@ -14,7 +15,6 @@ from hrpc.option.options import (
     with_health_check,
     with_interceptors,
     with_listen_port,
-    with_metrics,
     with_registration,
     with_restart_listeners,
     with_server_certs,

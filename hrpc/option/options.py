@@ -13,7 +13,6 @@ from hrpc.option import checks
 from hrpc.option.consul import Consul
 from hrpc.option.settings import (
     DEFAULT_HEALTH_PORT,
-    DEFAULT_METRICS_PORT,
     Certificates,
     Environment,
     Hook,
@@ -123,11 +122,6 @@ def with_target(kind: Literal["auto", "name", "address"]) -> Option:
 def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
     """Answer health probes over HTTP on `port`; Consul asks there, too."""
     return Option("with_health_check", {"health_port": checks.port("hrpc.with_health_check", port)})
-
-
-def with_metrics(port: int = DEFAULT_METRICS_PORT) -> Option:
-    """Answer ``/metrics`` in Prometheus' format over HTTP on `port`."""
-    return Option("with_metrics", {"metrics_port": checks.port("hrpc.with_metrics", port)})
 
 
 def with_server_certs(public: str | os.PathLike[str], private: str | os.PathLike[str]) -> Option:

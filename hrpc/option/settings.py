@@ -17,6 +17,8 @@ Hook = Callable[[], Any]
 DEFAULT_PORT = 8888
 DEFAULT_HEALTH_PORT = 6688
 DEFAULT_METRICS_PORT = 2112
+DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds: the default of Prometheus' client libraries."""
 
 
 class Environment(StrEnum):
@@ -74,6 +76,7 @@ class Settings:
     registration: RegistrationSettings = RegistrationSettings()
     health_port: int | None = None
     metrics_port: int | None = None
+    metrics_buckets: tuple[float, ...] = DEFAULT_BUCKETS
     certificates: Certificates | None = None
     interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()

@@ -63,7 +63,7 @@ class Running:
         self._runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self._steps = Steps(settings.stop.step_limit)
         self._health = Health()
-        self._calls = Calls()
+        self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self._pools = Pools(self._runtime, self._health)
         self._consul: Client | None = None
         self._configs: configs.Configs | None = None

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import hrpc
 from hrpc import configs, service
-from hrpc.metrics.calls import METHODS_AT_MOST, Calls, code_label
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer, RedisServer
 from tests import agent
@@ -115,21 +114,3 @@ async def test_openmetrics_is_given_to_who_asks_for_it(free_port: int) -> None:
         kind, text = await scrape(free_port, "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
-
-
-def test_codes_are_spelt_as_in_go() -> None:
-    assert {code_label(code) for code in grpc.StatusCode} == {
-        *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
-        *("PermissionDenied", "Unauthenticated", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange"),
-        *("Unimplemented", "Internal", "Unavailable", "DataLoss"),
-    }
-
-
-def test_the_number_of_methods_is_bounded() -> None:
-    calls = Calls()
-    for number in range(METHODS_AT_MOST + 50):
-        calls.method(f"/proxy.P/{number}", False, False).begin()
-    counted = list(calls)
-    assert len(counted) == METHODS_AT_MOST + 1
-    assert counted[-1].service == "other"
-    assert counted[-1].started == 50

@@ -24,7 +24,7 @@ server = hrpc.new_server(
     hrpc.with_consul(Consul(address="127.0.0.1:8500", token=None)),
     hrpc.with_databases(mysql.new(), redis.new(address="127.0.0.1", port=6379)),
     hrpc.with_health_check(),
-    hrpc.with_metrics(port=2112),
+    hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
     hrpc.with_exit_listeners(close_something, lambda: None),
 )
 life.when_exit(close_something)
