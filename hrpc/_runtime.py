@@ -106,6 +106,8 @@ class ProcessLog:
         self.default_sink: int | None = 0
         """The number of loguru's default sink: its own 0, later the one that the last server to stop has put back."""
         self.undo: Callable[[], None] = lambda: None
+        self.writing = threading.Lock()
+        """Held while lines are written, so that those of two servers do not end up inside of each other."""
 
 
 process_log = ProcessLog()

@@ -9,41 +9,54 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loguru import logger
 
-from hrpc import _runtime, context
+from hrpc import _runtime
+from hrpc.log.audit_line import AuditFormat, HumanFormat, JsonFormat
+from hrpc.log.output import Output
+from hrpc.log.times import BEIJING, PACIFIC, TIME
+from hrpc.log.trace import current_trace
+from hrpc.log.writer import Writer
 
 if TYPE_CHECKING:
     from loguru import Message
 
-_TIME = "%Y-%m-%d %H:%M:%S"
-_PACIFIC = ZoneInfo("America/Los_Angeles")
-_BEIJING = ZoneInfo("Asia/Shanghai")
+_LAST_LINES = 1.0
+"""Seconds at the end for lines that nobody has read yet; more than that, and the output is stuck."""
+
 _HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}{extra[_fields]}"
 
 
+class Log(NamedTuple):
+    """Where the lines of a server go, and what those of its calls look like there."""
+
+    writer: Writer
+    calls: AuditFormat
+
+
 @contextmanager
-def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") -> Iterator[None]:
+def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") -> Iterator[Log]:
     """Sends what loguru and the standard library log to this process' output, while the context lasts."""
 
     def is_ours(_: object) -> bool:
         return _runtime.current() in (runtime, None)
 
-    sink = _human_sink if _is_terminal() else _JsonSink(runtime.server_name, environment)
-    text = _human_format if _is_terminal() else _message_only
+    human = _is_terminal()
+    calls = HumanFormat() if human else JsonFormat(environment, runtime.server_name)
+    writer = Writer(Output("stderr" if human else "stdout"), calls.dropped)
+    sink = writer.write if human else _JsonSink(writer, runtime.server_name, environment)
+    text = _human_format if human else _message_only
     # Values of variables can be secrets, and can take long to print.
-    number = logger.add(
-        sink, format=text, level=level, filter=is_ours, colorize=_is_terminal(), backtrace=False, diagnose=False
-    )
+    number = logger.add(sink, format=text, level=level, filter=is_ours, colorize=human, backtrace=False, diagnose=False)
     _enter_process(level)
     try:
-        yield
+        yield Log(writer, calls)
     finally:
         _leave_process()
         logger.remove(number)
+        writer.close(_LAST_LINES)
 
 
 def _is_terminal() -> bool:
@@ -92,29 +105,29 @@ def _message_only(_: object) -> str:
 
 
 class _JsonSink:
-    def __init__(self, server_name: str, environment: str) -> None:
+    def __init__(self, writer: Writer, server_name: str, environment: str) -> None:
+        self._writer = writer
         self._server = {"environment": environment, "server_name": server_name}
 
     def __call__(self, message: Message) -> None:
-        if sys.stdout is None or sys.stdout.closed:
-            return
         line = self._line(message.record)
         try:
-            sys.stdout.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
-        except (TypeError, ValueError):
-            # A line is never lost over a field that JSON does not know, or a character that the output does not.
-            sys.stdout.write(json.dumps({key: str(value) for key, value in line.items()}) + "\n")
-        sys.stdout.flush()
+            text = json.dumps(line, default=str, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            # A line is never lost over a field that JSON does not know.
+            text = json.dumps({key: str(value) for key, value in line.items()}, ensure_ascii=False)
+        self._writer.write(text + "\n")
 
     def _line(self, record: Any) -> dict[str, Any]:
-        extra = dict(record["extra"])
+        extra, trace = dict(record["extra"]), current_trace()
         line = {
             "level": record["level"].name.lower(),
             "msg": record["message"],
             "category": extra.pop("category", "log"),
-            "trace_id": extra.pop("trace_id", None) or _trace_id(),
-            "pst_time": record["time"].astimezone(_PACIFIC).strftime(_TIME),
-            "bj_time": record["time"].astimezone(_BEIJING).strftime(_TIME),
+            "trace_id": extra.pop("trace_id", None) or trace.get("trace_id", ""),
+            "span_id": extra.pop("span_id", None) or trace.get("span_id", ""),
+            "pst_time": record["time"].astimezone(PACIFIC).strftime(TIME),
+            "bj_time": record["time"].astimezone(BEIJING).strftime(TIME),
             "file_name": f"{record['file'].name}:{record['line']}",
             "package": record["name"] or "",
             **self._server,
@@ -124,21 +137,11 @@ class _JsonSink:
         return {**extra, **line}
 
 
-def _human_sink(message: Message) -> None:
-    sys.stderr.write(message)
-    sys.stderr.flush()
-
-
 def _human_format(record: Any) -> str:
-    fields = {"trace_id": _trace_id(), **record["extra"]}
+    fields = {"trace_id": current_trace().get("trace_id"), **record["extra"]}
     shown = " ".join(f"{key}={value}" for key, value in fields.items() if value and not key.startswith("_"))
     record["extra"]["_fields"] = f"  {shown}" if shown else ""
     return _HUMAN + "\n{exception}"
-
-
-def _trace_id() -> str:
-    current = context.current()
-    return current.trace_id if current is not None else ""
 
 
 class _IntoLoguru(logging.Handler):

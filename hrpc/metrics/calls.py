@@ -129,12 +129,3 @@ class Calls:
 
     def __iter__(self) -> Iterator[MethodCalls]:
         return iter(list(self._methods.values()))
-
-
-def code_label(code: grpc.StatusCode) -> str:
-    """The value of ``grpc_code``, spelt as gRPC's Go library does: NotFound, Canceled, OK."""
-    if code is grpc.StatusCode.OK:
-        return "OK"
-    if code is grpc.StatusCode.CANCELLED:
-        return "Canceled"
-    return "".join(part.capitalize() for part in code.name.split("_"))

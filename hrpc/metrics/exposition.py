@@ -13,7 +13,8 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from hrpc.abc import PoolStats
-from hrpc.metrics.calls import Calls, MethodCalls, code_label
+from hrpc.metrics.calls import Calls, MethodCalls
+from hrpc.status import code_label
 
 # It is the caller who says what the trace id is, and not every parser copes with escaped characters in an exemplar.
 _TRACE_ID = re.compile(r"[!#-\[\]-~]+")

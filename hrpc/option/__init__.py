@@ -4,6 +4,7 @@ An option is checked where it is made; what only shows when all are known is che
 `OptionError` that says which option to change.
 """
 
+from hrpc.option.audit import with_audit_log
 from hrpc.option.consul import Consul
 from hrpc.option.metrics import with_metrics
 from hrpc.option.options import (
@@ -24,6 +25,7 @@ from hrpc.option.options import (
     with_upstreams,
 )
 from hrpc.option.settings import (
+    AuditSettings,
     Certificates,
     Environment,
     Option,
@@ -34,6 +36,7 @@ from hrpc.option.settings import (
 )
 
 __all__ = [
+    "AuditSettings",
     "Certificates",
     "Consul",
     "Environment",
@@ -42,6 +45,7 @@ __all__ = [
     "Settings",
     "StopSettings",
     "fold",
+    "with_audit_log",
     "with_consul",
     "with_databases",
     "with_environment",

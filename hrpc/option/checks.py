@@ -24,6 +24,13 @@ def seconds(option: str, name: str, value: object, lowest: float = 0.0) -> float
     return float(value)
 
 
+def share(option: str, name: str, value: object) -> float:
+    """A part of a whole, from 0 to 1; `name` is that of the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise OptionError(f"{option}({name}={value!r}): takes a share from 0 to 1")
+    return float(value)
+
+
 def service_name(option: str, name: object) -> str:
     """The name of a service, which is a DNS label."""
     if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name):

@@ -62,6 +62,18 @@ class StopSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The log line of each call. See `with_audit_log`."""
+
+    enabled: bool = True
+    sample: float = 1.0
+    slow: float | None = 1.0
+    payloads: bool = False
+    payload_limit: int = 4096
+    redact: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that a server is made from; the defaults are those of the Go framework."""
 
@@ -83,6 +95,7 @@ class Settings:
     restart_listeners: tuple[Hook, ...] = ()
     stop: StopSettings = StopSettings()
     stack_skip: int = 1
+    audit: AuditSettings = AuditSettings()
 
     @property
     def kv_prefix(self) -> str:

@@ -18,6 +18,7 @@ from hrpc.health import http
 from hrpc.health.service import HealthService
 from hrpc.health.state import Health, Phase
 from hrpc.log import sink
+from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.option import Consul, Settings
 from hrpc.rpc.failure import Failures
@@ -65,6 +66,7 @@ class Running:
         self._health = Health()
         self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self._pools = Pools(self._runtime, self._health)
+        self._audit: AuditLog | None = None
         self._consul: Client | None = None
         self._configs: configs.Configs | None = None
         self._directory: Directory | None = None
@@ -111,7 +113,8 @@ class Running:
     async def live(self) -> None:
         """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
-        with sink.installed(self._runtime, self.settings.environment), self._runtime.attached():
+        with sink.installed(self._runtime, self.settings.environment) as log, self._runtime.attached():
+            self._audit = AuditLog(log.writer, log.calls, self.settings.audit)
             failure = await self._start_and_run()
             await self._leave()
             if self._cancelled and not self._steps.errors:
@@ -160,6 +163,8 @@ class Running:
     async def _start(self) -> None:
         self._runtime.exit_hooks.extend(self.settings.exit_listeners)
         self._runtime.restart_hooks.extend(self.settings.restart_listeners)
+        assert self._audit is not None
+        await self._steps.enter(None, self._audit, leaving="log flushed")
         if self.settings.consul is not None:
             await self._start_consul()
         for database in self.settings.databases:

@@ -36,7 +36,8 @@ async def test_steps_are_left_in_reverse_and_both_timelines_are_in_the_log(
     steps = ["recorded", "background tasks", "exit hooks", "health", "metrics", "bind", "serve", "ready"]
     assert timeline(output, "started in") == steps
     assert timeline(output, "has stopped in") == [
-        {"ready": "not ready", "serve": "drain", "bind": "close port"}.get(step, step) for step in reversed(steps)
+        *({"ready": "not ready", "serve": "drain", "bind": "close port"}.get(step, step) for step in reversed(steps)),
+        "log flushed",
     ]
 
 

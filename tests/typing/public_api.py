@@ -26,6 +26,7 @@ server = hrpc.new_server(
     hrpc.with_health_check(),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
     hrpc.with_exit_listeners(close_something, lambda: None),
+    hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
 )
 life.when_exit(close_something)
 life.when_restart(lambda: None)

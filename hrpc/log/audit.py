@@ -1,0 +1,138 @@
+"""The audit log: one line per call, which costs the event loop a tuple in a queue."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from functools import partial
+from random import random
+from time import time
+from typing import Any, Self
+
+import grpc
+
+from hrpc.context import Context
+from hrpc.log.audit_line import AuditFormat, Ended, Method
+from hrpc.log.writer import Writer
+from hrpc.option import AuditSettings
+
+UNHEARD = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
+"""Services whose calls have no line: they are asked all the time, and say nothing about the users'."""
+
+_METHODS_AT_MOST = 1000
+"""Methods that are remembered; a generic handler can have any number of them."""
+
+Add = Callable[[Context, grpc.StatusCode, float, str | None, Any, Any], None]
+
+
+class AuditLog:
+    """Writes the lines of a server's calls; leaving it waits until all are written."""
+
+    def __init__(self, writer: Writer, lines: AuditFormat, settings: AuditSettings) -> None:
+        self._writer = writer
+        self._lines = lines
+        self._settings = settings
+        self._methods: dict[tuple[str, Any], MethodAudit] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._writer.flushed()
+
+    @property
+    def dropped(self) -> int:
+        """Lines of the log that were not written, because nobody read them for too long."""
+        return self._writer.dropped
+
+    def method(self, path: str, behaviour: Callable[..., Any]) -> MethodAudit | None:
+        """What takes the calls of ``/package.Service/Method``, served by `behaviour`; None when they have no line."""
+        if not self._settings.enabled or path.startswith(UNHEARD):
+            return None
+        key = path, _function(behaviour)
+        found = self._methods.get(key)
+        if found is None:
+            found = MethodAudit(_method(path, behaviour), self._writer, self._lines, self._settings)
+            if len(self._methods) < _METHODS_AT_MOST:
+                self._methods[key] = found
+        return found
+
+
+class MethodAudit:
+    """The audit log of one method.
+
+    ``add(context, code, seconds, error, request, response)`` takes a call that has ended: `error` is a text or None,
+    and the messages are None for streams. It costs well under a microsecond, waits for nothing, and may be called in
+    any thread.
+    """
+
+    __slots__ = ("_heads", "_lines", "_method", "add")
+
+    def __init__(self, method: Method, writer: Writer, lines: AuditFormat, settings: AuditSettings) -> None:
+        self._method = method
+        self._lines = lines
+        self._heads: dict[grpc.StatusCode, str] = {}
+        self.add: Add = self._adding(writer)
+        if settings.sample < 1:
+            self.add = _sampling(self.add, settings.sample, settings.slow)
+
+    def _adding(self, writer: Writer) -> Add:
+        waiting, limit, line = writer.waiting, writer.limit, self._line
+        append = waiting.append
+
+        def add(
+            context: Context, code: grpc.StatusCode, seconds: float, error: str | None, request: Any, response: Any
+        ) -> None:
+            if len(waiting) >= limit:
+                writer.drop()
+                return
+            append((line, code, time(), context, seconds, error))
+            if writer.idle:
+                writer.wake()
+
+        return add
+
+    def _line(self, entry: tuple[Any, ...]) -> str:
+        _, code, when, context, seconds, error = entry
+        return self._lines.line(self._head(code), Ended(when, context, seconds, error or ""))
+
+    def _head(self, code: grpc.StatusCode) -> str:
+        head = self._heads.get(code)
+        if head is None:
+            head = self._heads[code] = self._lines.head(self._method, code)
+        return head
+
+
+def _sampling(add: Add, share: float, slow: float | None) -> Add:
+    slow = float("inf") if slow is None else slow
+    good = grpc.StatusCode.OK
+
+    def add_some(
+        context: Context, code: grpc.StatusCode, seconds: float, error: str | None, request: Any, response: Any
+    ) -> None:
+        if code is not good or seconds >= slow or random() < share:
+            add(context, code, seconds, error, request, response)
+
+    return add_some
+
+
+def _function(behaviour: Any) -> Any:
+    """The function that a handler comes down to: of decorators, partials, methods and objects that can be called."""
+    while True:
+        behaviour = inspect.unwrap(behaviour)
+        if isinstance(behaviour, partial):
+            behaviour = behaviour.func
+        elif inspect.ismethod(behaviour):
+            behaviour = behaviour.__func__
+        elif inspect.isroutine(behaviour) or isinstance(behaviour, type):
+            return behaviour
+        else:
+            behaviour = type(behaviour).__call__
+
+
+def _method(path: str, behaviour: Callable[..., Any]) -> Method:
+    function = _function(behaviour)
+    code = getattr(function, "__code__", None)
+    place = "" if code is None else f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return Method(path, place, getattr(function, "__module__", None) or "")
