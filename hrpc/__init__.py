@@ -9,7 +9,7 @@
     server.serve()
 """
 
-from hrpc import configs, database, errors, life, service
+from hrpc import configs, database, errors, life, metrics, service
 from hrpc._version import __version__
 from hrpc.context import Context, background_context
 from hrpc.errors import HrpcError
@@ -52,6 +52,7 @@ __all__ = [
     "errors",
     "go",
     "life",
+    "metrics",
     "new_server",
     "service",
     "with_audit_log",

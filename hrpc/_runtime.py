@@ -1,7 +1,7 @@
 """What belongs to a running server, found by event loop. The only place in hrpc with state.
 
-A process may run several event loops, each with one server; nothing is shared between them but the hooks that modules
-register while they are imported, before any loop exists.
+A process may run several event loops, each with one server; nothing is shared between them but the hooks and the
+metrics that modules register while they are imported, before any loop exists.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Runtime:
         self.values: dict[Slot[Any], object] = {}
         self.exit_hooks: list[Hook] = []
         self.restart_hooks: list[Hook] = []
+        self.metrics: dict[str, Any] = {}
+        """The instruments that were registered in this life, by name."""
 
     @contextmanager
     def provide(self, slot: Slot[T], value: T) -> Iterator[None]:
@@ -92,9 +94,10 @@ class Runtime:
 _runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
 _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrpc_runtime", default=None)
 
-# Hooks that were registered outside of a running server, as modules do at import: they belong to every life.
+# What was registered outside of a running server, as modules do at import: it belongs to every life.
 early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
+early_metrics: dict[str, Any] = {}
 
 
 class ProcessLog:

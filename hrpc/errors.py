@@ -27,6 +27,7 @@
     │   ├── DatabaseUnavailable     away, or too slow to answer
     │   │   └── PoolTimeout         every connection stayed in use
     │   └── DatabaseRefused         reached, but it does not let us in
+    ├── MetricError                 a metric that was registered or used as it cannot be (also a ValueError)
     └── ServiceError
         └── ServiceNotFound         no instance that passes its checks
 
@@ -192,6 +193,10 @@ class PoolTimeout(DatabaseUnavailable):
 
 class DatabaseRefused(DatabaseError):
     """A database was reached but does not let us in: wrong user, password or database name."""
+
+
+class MetricError(HrpcError, ValueError):
+    """A metric that was registered or used in a way that cannot be."""
 
 
 class ServiceError(HrpcError):

@@ -75,9 +75,10 @@ def _shared(pytestconfig: pytest.Config) -> Iterator[Launch]:
 
 @pytest.fixture(autouse=True)
 def hooks_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers outside of a server runs for no other test."""
+    """What a test registers outside of a server is there for no other test."""
     monkeypatch.setattr(_runtime, "early_exit_hooks", [])
     monkeypatch.setattr(_runtime, "early_restart_hooks", [])
+    monkeypatch.setattr(_runtime, "early_metrics", {})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def test_the_exported_names_are_exactly_those_of_all() -> None:
         for name, value in vars(hrpc).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    modules = {"configs", "database", "errors", "life", "service"}
+    modules = {"configs", "database", "errors", "life", "metrics", "service"}
     assert public | modules | {"__version__"} == set(hrpc.__all__)
     assert list(hrpc.__all__) == sorted(hrpc.__all__)
 
@@ -32,7 +32,8 @@ def test_every_error_is_in_the_tree_on_top_of_its_module() -> None:
 
 def test_import_hrpc_imports_no_driver_and_nothing_that_only_a_running_server_needs() -> None:
     code = (
-        "import sys, hrpc; from hrpc.database import mysql, redis; from hrpc import Consul, life, service, configs;"
+        "import sys, hrpc; from hrpc.database import mysql, redis;"
+        "from hrpc import Consul, life, service, configs, metrics; metrics.register_counter('a', 'A.');"
         "hrpc.new_server("
         "hrpc.with_server_name('a'), hrpc.with_consul(), hrpc.with_databases(mysql.new(), redis.new()));"
         "print(*sys.modules)"

@@ -1,114 +1,97 @@
-"""Everything that is measured, in Prometheus' format. Imported only when metrics are asked for."""
+"""The answer to a scrape: everything that is measured, in Prometheus' format."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from loguru import logger
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import REGISTRY, Collector
-from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
 
-from hrpc.abc import PoolStats
-from hrpc.metrics.calls import Calls, MethodCalls
-from hrpc.status import code_label
+TOLD_AT_MOST = 1000
+"""Metrics that the log tells of."""
 
-# It is the caller who says what the trace id is, and not every parser copes with escaped characters in an exemplar.
-_TRACE_ID = re.compile(r"[!#-\[\]-~]+")
+_END = b"# EOF\n"
 
-_LABELS = ["grpc_type", "grpc_service", "grpc_method"]
-
-
-class CallCollector(Collector):
-    """The calls of a server."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._bounds = [*map(floatToGoString, calls.buckets), "+Inf"]
-
-    def collect(self) -> Iterator[Metric]:
-        started = CounterMetricFamily("grpc_server_started", "Calls that were started.", labels=_LABELS)
-        handled = CounterMetricFamily("grpc_server_handled", "Calls that ended.", labels=[*_LABELS, "grpc_code"])
-        received = CounterMetricFamily("grpc_server_msg_received", "Messages of callers.", labels=_LABELS)
-        sent = CounterMetricFamily("grpc_server_msg_sent", "Messages to callers.", labels=_LABELS)
-        seconds = HistogramMetricFamily("grpc_server_handling_seconds", "Seconds from start to end.", labels=_LABELS)
-        in_flight = GaugeMetricFamily("grpc_server_in_flight", "Calls that run now.", labels=_LABELS)
-        for method in self._calls:
-            labels = [method.kind, method.service, method.method]
-            started.add_metric(labels, method.started)
-            in_flight.add_metric(labels, method.in_flight)
-            for code, count in method.handled.items():
-                handled.add_metric([*labels, code_label(code)], count)
-            received.add_metric(labels, method.messages_received)
-            sent.add_metric(labels, method.messages_sent)
-            seconds.add_metric(labels, self._buckets(method), method.seconds)
-        yield from (started, handled, received, sent, seconds, in_flight)
-
-    def _buckets(self, method: MethodCalls) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
-        total = 0
-        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-        for bound, count, example in zip(self._bounds, method.buckets, method.examples, strict=True):
-            total += count
-            if example is not None and _TRACE_ID.fullmatch(example[0]):
-                trace_id, took, ended = example
-                buckets.append((bound, total, Exemplar({"trace_id": trace_id}, took, round(ended, 3))))
-            else:
-                buckets.append((bound, total))
-        return buckets
-
-
-class StateCollector(Collector):
-    """Pools, registration, and the age of what is followed in Consul; each is asked when it is scraped."""
-
-    def __init__(
-        self,
-        pools: Callable[[], Mapping[str, PoolStats]],
-        registered: Callable[[], bool | None],
-        ages: Callable[[], Mapping[tuple[str, str], float]],
-    ) -> None:
-        self._pools = pools
-        self._registered = registered
-        self._ages = ages
-
-    def collect(self) -> Iterator[Metric]:
-        connections = GaugeMetricFamily("hrpc_pool_connections", "Connections of a pool.", labels=["pool", "state"])
-        waiting = GaugeMetricFamily("hrpc_pool_waiting", "Callers that wait for a connection.", labels=["pool"])
-        for name, stats in self._pools().items():
-            connections.add_metric([name, "used"], stats.used)
-            connections.add_metric([name, "idle"], stats.idle)
-            waiting.add_metric([name], stats.waiting)
-        registered = GaugeMetricFamily("hrpc_registered", "1 when Consul lists this instance, else 0.")
-        present = self._registered()
-        if present is not None:
-            registered.add_metric([], float(present))
-        families = {
-            "service": GaugeMetricFamily(
-                "hrpc_upstream_age_seconds", "Seconds since Consul confirmed the instances.", labels=["service"]
-            ),
-            "key": GaugeMetricFamily(
-                "hrpc_config_age_seconds", "Seconds since Consul confirmed the value.", labels=["key"]
-            ),
-        }
-        for (kind, name), age in self._ages().items():
-            families[kind].add_metric([name], age)
-        yield from (connections, waiting, registered, *families.values())
+_SUFFIXES = {
+    "counter": ("", "_total", "_created"),
+    "histogram": ("", "_bucket", "_count", "_sum", "_created"),
+    "gaugehistogram": ("", "_bucket", "_gcount", "_gsum"),
+    "summary": ("", "_count", "_sum", "_created"),
+    "info": ("", "_info"),
+}
+"""What a family appends to its name, by its type
+(https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes)."""
 
 
 class Exposition:
-    """Answers a scrape: the server's collectors, and what the process has in prometheus_client's default registry."""
+    """Answers scrapes with what collectors give, and with what prometheus_client has in its default registry.
 
-    def __init__(self, *collectors: Collector) -> None:
+    No fault of one of them fails a scrape: what cannot be read, or has the name of something that came before it, is
+    left out, and the log tells of it once.
+    """
+
+    def __init__(self, collectors: Callable[[], Iterable[Collector]]) -> None:
+        """`collectors` is asked at every scrape. Where names collide, the first one wins, the default registry last."""
         self._collectors = collectors
-
-    def collect(self) -> Iterator[Metric]:
-        """All of it."""
-        for collector in (*self._collectors, REGISTRY):
-            yield from collector.collect()
+        self._told: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.Response:
         """The answer to ``GET /metrics``, in the format that the scraper asks for."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(self), headers={"Content-Type": content_type})
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError):  # it asks for a version that is no number
+            encode, content_type = choose_encoder("")
+        parts = [self._encoded(family, encode) for family in self._families()]
+        if content_type.startswith("application/openmetrics-text"):
+            parts.append(_END)
+        response = web.Response(body=b"".join(parts), headers={"Content-Type": content_type})
+        if _takes_gzip(request.headers.get("Accept-Encoding", "")):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    def _families(self) -> Iterator[Metric]:
+        taken: set[str] = set()
+        for collector in (*self._collectors(), REGISTRY):
+            try:
+                for family in collector.collect():
+                    series = {family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))}
+                    if taken.isdisjoint(series):
+                        taken |= series
+                        yield family
+                    else:
+                        self._tell(family.name, "another metric has this name; rename it")
+            except Exception as error:  # noqa: BLE001 - the other metrics are needed all the more
+                self._tell(repr(collector), "it failed", error)
+
+    def _encoded(self, family: Metric, encode: Callable[[Collector], bytes]) -> bytes:
+        try:
+            return encode(_Only(family)).removesuffix(_END)
+        except Exception as error:  # noqa: BLE001 - the other metrics are needed all the more
+            self._tell(family.name, "it cannot be written", error)
+            return b""
+
+    def _tell(self, what: str, why: str, error: Exception | None = None) -> None:
+        if what not in self._told and len(self._told) < TOLD_AT_MOST:
+            self._told.add(what)
+            logger.opt(exception=error).warning("metrics: {} is left out: {}", what, why)
+
+
+class _Only(Collector):
+    """One family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for accepted in accept_encoding.lower().split(","):
+        coding, _, weight = accepted.partition(";")
+        if coding.strip() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hrpc._runtime import Runtime
-from hrpc.abc import Database, Pool, PoolStats, StoredSettings
+from hrpc.abc import Database, Pool, StoredSettings
 from hrpc.health.state import Health
 
 
@@ -30,9 +30,15 @@ class Pools:
             finally:
                 del self._open[database.name]
 
-    def stats(self) -> dict[str, PoolStats]:
-        """The connections of each pool now."""
-        return {name: pool.stats() for name, pool in self._open.items()}
+    def connections(self) -> dict[tuple[str, ...], float]:
+        """How many connections of each pool are used and idle now."""
+        stats = {name: pool.stats() for name, pool in self._open.items()}
+        used: dict[tuple[str, ...], float] = {(name, "used"): found.used for name, found in stats.items()}
+        return used | {(name, "idle"): found.idle for name, found in stats.items()}
+
+    def waiting(self) -> dict[str, float]:
+        """How many callers wait for a connection of each pool now."""
+        return {name: pool.stats().waiting for name, pool in self._open.items()}
 
     def unavailable(self, error: BaseException) -> str | None:
         """The name of the database that this error says is away, if any."""

@@ -20,6 +20,7 @@ from hrpc.health.state import Health, Phase
 from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
+from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.recorder import Recorder
@@ -67,6 +68,7 @@ class Running:
         self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self._pools = Pools(self._runtime, self._health)
         self._audit: AuditLog | None = None
+        self._measures = self._measured()
         self._consul: Client | None = None
         self._configs: configs.Configs | None = None
         self._directory: Directory | None = None
@@ -256,10 +258,14 @@ class Running:
         return listener.serve_http("health check", self.settings.host, port, option, http.routes(self._health))
 
     def _metrics_http(self, port: int) -> AbstractAsyncContextManager[int]:
-        from hrpc.metrics.exposition import CallCollector, Exposition, StateCollector
+        from hrpc.metrics.collectors import CallCollector, InstrumentCollector, MeasureCollector
+        from hrpc.metrics.exposition import Exposition
 
-        state = StateCollector(self._pools.stats, self._registered_now, self._ages)
-        routes = {"/metrics": Exposition(CallCollector(self._calls), state).answer}
+        calls = CallCollector(self._calls)
+        instruments = InstrumentCollector(self.name, _runtime.early_metrics, self._runtime.metrics)
+        routes = {
+            "/metrics": Exposition(lambda: (calls, *map(MeasureCollector, self._measures), instruments)).answer,
+        }
         return listener.serve_http("metrics", self.settings.host, port, "hrpc.with_metrics(port=…)", routes)
 
     @asynccontextmanager
@@ -303,15 +309,29 @@ class Running:
         finally:
             self._health.enter(Phase.STOPPING)
 
-    def _registered_now(self) -> bool | None:
-        return None if self._consul is None else self._consul.present
-
-    def _ages(self) -> dict[tuple[str, str], float]:
-        keys = {} if self._configs is None else self._configs.ages()
-        services = {} if self._directory is None else self._directory.ages()
-        return {("key", key): age for key, age in keys.items()} | {
-            ("service", name): age for name, age in services.items()
-        }
+    def _measured(self) -> Measures:
+        measures = Measures()
+        gauge = measures.gauge
+        gauge("hrpc_pool_connections", "Connections of a pool.", self._pools.connections, ("pool", "state"))
+        gauge("hrpc_pool_waiting", "Callers that wait for a connection.", self._pools.waiting, ("pool",))
+        gauge(
+            "hrpc_registered",
+            "1 when Consul lists this instance, else 0.",
+            lambda: None if self._consul is None else float(self._consul.present),
+        )
+        gauge(
+            "hrpc_upstream_age_seconds",
+            "Seconds since Consul confirmed the instances.",
+            lambda: {} if self._directory is None else self._directory.ages(),
+            ("service",),
+        )
+        gauge(
+            "hrpc_config_age_seconds",
+            "Seconds since Consul confirmed the value.",
+            lambda: {} if self._configs is None else self._configs.ages(),
+            ("key",),
+        )
+        return measures
 
 
 @asynccontextmanager

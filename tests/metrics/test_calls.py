@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from hrpc.metrics.calls import METHODS_AT_MOST, Calls
-from hrpc.metrics.exposition import CallCollector
+from hrpc.metrics.collectors import CallCollector
 from hrpc.status import code_label
 
 OK = grpc.StatusCode.OK

@@ -9,7 +9,7 @@ import grpc.aio
 from redis.asyncio import Redis
 
 import hrpc
-from hrpc import Consul, Environment, configs, life, service
+from hrpc import Consul, Environment, configs, life, metrics, service
 from hrpc.database import mysql, redis
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, provide
@@ -30,6 +30,9 @@ server = hrpc.new_server(
 )
 life.when_exit(close_something)
 life.when_restart(lambda: None)
+metrics.register_counter("paid", "Orders that were paid.", labels=("currency",))
+metrics.register_gauge("queue", "Orders that wait.")
+metrics.register_histogram("items", "Items of an order.", ["currency"], buckets=range(1, 5))
 
 
 async def job() -> int:
@@ -65,6 +68,10 @@ async def in_a_handler() -> None:
     assert_type(configs.sget("key"), str)
     await configs.set("key", "value")
     assert_type(hrpc.go(job()), asyncio.Task[int | None])
+    metrics.incr("paid", currency="EUR")
+    metrics.incr("paid", by=2, currency="EUR")
+    metrics.set("queue", 1.5)
+    metrics.observe("items", 3, currency="EUR")
     with hrpc.background_context(timeout=1.0) as context:
         assert_type(context, hrpc.Context)
         assert_type(context.time_remaining(), float | None)
@@ -81,6 +88,7 @@ async def in_a_test() -> None:
 def mistakes() -> None:
     hrpc.with_listen_port("8888")  # type: ignore[arg-type]
     hrpc.with_consul("127.0.0.1:8500")  # type: ignore[arg-type]
+    metrics.incr("paid", by="2")  # type: ignore[arg-type]
     hrpc.with_target("dns")  # type: ignore[arg-type]
     mysql.new(host="127.0.0.1")  # type: ignore[call-arg]
     redis.new(port="6379")  # type: ignore[arg-type]

@@ -1,0 +1,45 @@
+"""What parts of a server tell of themselves when they are scraped, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Reading = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float]
+"""A number; None when there is none now; with labels, a number for each value of the label, or tuple of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number with a name, or several that labels tell apart. `read` is called in the event loop."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    help: str
+    read: Callable[[], Reading]
+    labels: tuple[str, ...] = ()
+
+
+class Measures:
+    """Those of one server. A part adds its own at any time.
+
+    ::
+
+        measures.counter("hrpc_audit_dropped", "Audit lines that were dropped.", lambda: audit.dropped)
+        measures.gauge("hrpc_pool_waiting", "Callers that wait for a connection.", pools.waiting, labels=("pool",))
+    """
+
+    def __init__(self) -> None:
+        self._measures: list[Measure] = []
+
+    def counter(self, name: str, help: str, read: Callable[[], Reading], labels: tuple[str, ...] = ()) -> None:
+        """Adds what only grows; it is exported with ``_total`` at its end."""
+        self._measures.append(Measure("counter", name, help, read, labels))
+
+    def gauge(self, name: str, help: str, read: Callable[[], Reading], labels: tuple[str, ...] = ()) -> None:
+        """Adds what rises and falls."""
+        self._measures.append(Measure("gauge", name, help, read, labels))
+
+    def __iter__(self) -> Iterator[Measure]:
+        return iter(list(self._measures))
