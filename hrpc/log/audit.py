@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from random import random
 from time import time
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -16,6 +16,9 @@ from hrpc.context import Context
 from hrpc.log.audit_line import AuditFormat, Ended, Method
 from hrpc.log.writer import Writer
 from hrpc.option import AuditSettings
+
+if TYPE_CHECKING:
+    from hrpc.log.payload import Payloads
 
 UNHEARD = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
 """Services whose calls have no line: they are asked all the time, and say nothing about the users'."""
@@ -33,6 +36,7 @@ class AuditLog:
         self._writer = writer
         self._lines = lines
         self._settings = settings
+        self._payloads = _payloads(settings) if settings.payloads else None
         self._methods: dict[tuple[str, Any], MethodAudit] = {}
 
     async def __aenter__(self) -> Self:
@@ -53,10 +57,13 @@ class AuditLog:
         key = path, _function(behaviour)
         found = self._methods.get(key)
         if found is None:
-            found = MethodAudit(_method(path, behaviour), self._writer, self._lines, self._settings)
+            found = self._new(_method(path, behaviour))
             if len(self._methods) < _METHODS_AT_MOST:
                 self._methods[key] = found
         return found
+
+    def _new(self, method: Method) -> MethodAudit:
+        return MethodAudit(method, self._writer, self._lines, self._settings, self._payloads)
 
 
 class MethodAudit:
@@ -69,11 +76,13 @@ class MethodAudit:
 
     __slots__ = ("_heads", "_lines", "_method", "add")
 
-    def __init__(self, method: Method, writer: Writer, lines: AuditFormat, settings: AuditSettings) -> None:
+    def __init__(
+        self, method: Method, writer: Writer, lines: AuditFormat, settings: AuditSettings, payloads: Payloads | None
+    ) -> None:
         self._method = method
         self._lines = lines
         self._heads: dict[grpc.StatusCode, str] = {}
-        self.add: Add = self._adding(writer)
+        self.add: Add = self._adding(writer) if payloads is None else self._adding_payloads(writer, payloads)
         if settings.sample < 1:
             self.add = _sampling(self.add, settings.sample, settings.slow)
 
@@ -93,6 +102,26 @@ class MethodAudit:
 
         return add
 
+    def _adding_payloads(self, writer: Writer, payloads: Payloads) -> Add:
+        def line(entry: tuple[Any, ...]) -> str:
+            _, code, when, context, seconds, error, request, response = entry
+            # Both first, because what is not taken out again would count as waiting for ever.
+            texts = payloads.text(request), payloads.text(response)
+            return self._lines.line(self._head(code), Ended(when, context, seconds, error or "", *texts))
+
+        def add(
+            context: Context, code: grpc.StatusCode, seconds: float, error: str | None, request: Any, response: Any
+        ) -> None:
+            if len(writer.waiting) >= writer.limit:
+                writer.drop()
+                return
+            kept = payloads.keep(request), payloads.keep(response)
+            writer.waiting.append((line, code, time(), context, seconds, error, *kept))
+            if writer.idle:
+                writer.wake()
+
+        return add
+
     def _line(self, entry: tuple[Any, ...]) -> str:
         _, code, when, context, seconds, error = entry
         return self._lines.line(self._head(code), Ended(when, context, seconds, error or ""))
@@ -102,6 +131,13 @@ class MethodAudit:
         if head is None:
             head = self._heads[code] = self._lines.head(self._method, code)
         return head
+
+
+def _payloads(settings: AuditSettings) -> Payloads:
+    from hrpc.log.payload import Payloads
+    from hrpc.log.redaction import Redaction
+
+    return Payloads(Redaction(settings.redact), settings.payload_limit)
 
 
 def _sampling(add: Add, share: float, slow: float | None) -> Add:

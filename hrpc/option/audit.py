@@ -22,7 +22,8 @@ def with_audit_log(
 
     `sample` is the share of lines that is kept, 1 for all; a call that failed, or took `slow` seconds or more (None:
     however long it took), always has its line. `payloads` puts request and response into the lines of unary calls, as
-    JSON text of at most `payload_limit` characters; streams never have them.
+    JSON text of at most `payload_limit` characters; a message of more than 8 times as many bytes is not looked into,
+    and streams never have them.
 
     Fields that are marked ``debug_redact`` in the .proto file are shown as ``[redacted]``, and so are, at every depth,
     those with one of these names: ``*password*``, ``*passwd*``, ``*secret*``, ``*token``, ``*apikey``,
