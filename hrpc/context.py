@@ -1,36 +1,51 @@
 """What a call carries from service to service: its trace, who asked, and until when.
 
-The wire form is the JSON of the Go framework in the metadata key ``hrpc_md_message``, so that services of both share a
-trace::
+Two wire forms are read and written side by side. The JSON of the Go framework in the metadata key ``hrpc_md_message``,
+so that services of both share a trace::
 
     {"server_name":"orders","trace_id":"…","request_timeout":1000000000,"namespace":"Dev","client_info":{"ip":"…","ua":"…"}}
 
-``request_timeout`` is in nanoseconds; 0 means that none was given.
+(``request_timeout`` is in nanoseconds; 0 means that none was given.) And W3C Trace Context and Baggage in
+``traceparent``, ``tracestate`` and ``baggage`` (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Any
+from urllib.parse import unquote
 
 METADATA_KEY = "hrpc_md_message"
+TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 BACKGROUND_TIMEOUT = 3.0
 """Seconds for work outside of a request, as in the Go framework."""
 
-# A message of ours is under 500 bytes; gRPC's default limit for all metadata of a call is 8 KiB.
-_LONGEST_MESSAGE = 8192
+# A message of ours is under 500 bytes, W3C's limit for baggage is 8192; so is gRPC's default for all metadata of a call.
+_LONGEST = 8192
 _LONGEST_TIMEOUT_NS = 2**63 - 1
+_LISTS = (TRACESTATE, BAGGAGE)
+_READ = frozenset((METADATA_KEY, TRACEPARENT, TRACESTATE, BAGGAGE, "user-agent"))
+# A version above 00 may carry more fields, but in these places the same ones.
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_W3C_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
 class Context:
-    """One call's context. `deadline` is in seconds of `time.monotonic`; None when there is no limit."""
+    """One call's context. `deadline` is in seconds of `time.monotonic`; None when there is no limit.
+
+    `server_name` is the service that calls, `client_ip` and `user_agent` are those of the client at the edge, or of the
+    direct caller when nobody told. `span_id` is this call's own, `parent_span_id` the caller's. `sampled` is the
+    caller's decision about tracing, None when there was none. `tracestate` and `baggage` are passed on as they came.
+    """
 
     trace_id: str
     server_name: str = ""
@@ -38,10 +53,25 @@ class Context:
     client_ip: str = ""
     user_agent: str = ""
     deadline: float | None = None
+    span_id: str = ""
+    parent_span_id: str = ""
+    sampled: bool | None = None
+    tracestate: str = ""
+    baggage: str = ""
+    w3c: str = ""
+    """The trace ID of ``traceparent`` when it is not `trace_id`, which another system may have made in its own form."""
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None when there is no limit."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def w3c_trace_id(self) -> str:
+        """`trace_id` in W3C's form; of one that is not, a digest, which is the same in every service."""
+        if not self.w3c:
+            fits = _W3C_TRACE_ID.fullmatch(self.trace_id)
+            self.w3c = self.trace_id if fits else hashlib.blake2b(self.trace_id.encode(), digest_size=16).hexdigest()
+        return self.w3c
 
     def message(self, server_name: str) -> str:
         """The wire form for a call that `server_name` makes in this context."""
@@ -50,12 +80,27 @@ class Context:
             {
                 "server_name": server_name,
                 "trace_id": self.trace_id,
-                "request_timeout": 0 if remaining is None else int(remaining * 1e9),
+                "request_timeout": 0 if remaining is None else max(1, int(remaining * 1e9)),
                 "namespace": self.namespace,
                 "client_info": {"ip": self.client_ip, "ua": self.user_agent},
             },
             separators=(",", ":"),
         )
+
+    def metadata(self, server_name: str) -> list[tuple[str, str]]:
+        """The metadata for a call that `server_name` makes in this context.
+
+        Without a decision about sampling there is no ``traceparent``: either value of its flag would make that decision
+        for everybody downstream. The trace ID goes along in the message all the same.
+        """
+        metadata = [(METADATA_KEY, self.message(server_name))]
+        if self.sampled is not None:
+            metadata.append((TRACEPARENT, f"00-{self.w3c_trace_id}-{self.span_id}-0{int(self.sampled)}"))
+            if self.tracestate:
+                metadata.append((TRACESTATE, self.tracestate))
+        if self.baggage:
+            metadata.append((BAGGAGE, self.baggage))
+        return metadata
 
 
 _current: ContextVar[Context | None] = ContextVar("hrpc_context", default=None)
@@ -95,45 +140,70 @@ def background_context(timeout: float | None = BACKGROUND_TIMEOUT) -> Iterator[C
         with hrpc.background_context() as context:
             await users.Refresh(request, timeout=context.time_remaining())
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    with entered(Context(new_trace_id(), deadline=deadline)) as context:
+    context = new()
+    if timeout is not None:
+        context.deadline = time.monotonic() + timeout
+    with entered(context):
         yield context
 
 
-def new_trace_id() -> str:
-    """32 hexadecimal digits, not all zero: the trace-id of W3C Trace Context."""
-    return f"{random.getrandbits(128) or 1:032x}"
+def new() -> Context:
+    """The first context of a new trace."""
+    # Both IDs at once, because making them is most of what a context costs. W3C: neither may be all zero.
+    ids = f"{getrandbits(192):048x}"
+    context = Context(ids[:32])
+    context.span_id = ids[32:]
+    return context
 
 
-def from_metadata(metadata: Any) -> Context:
-    """The context of an incoming call. What is missing, too long or not of its type is as if it had not been sent."""
+def from_metadata(metadata: Any, peer: str = "") -> Context:
+    """The context of an incoming call from `peer`, which is in the form of ``ServicerContext.peer``.
+
+    What is missing, too long or not of its type is as if it had not been sent.
+    """
+    found: dict[str, str] = {}
     for key, value in metadata or ():
-        if key == METADATA_KEY:
-            return _from_message(value)
-    return Context(new_trace_id())
+        if key in _READ and isinstance(value, str) and len(value) <= _LONGEST:
+            # W3C: several headers of one name are one list.
+            found[key] = f"{found[key]},{value}" if key in _LISTS and key in found else value
+    context = new()
+    agent = found.pop("user-agent", "")
+    if found:
+        _read(found, context)
+    if not context.client_ip:
+        context.client_ip = _ip(peer)
+        context.user_agent = context.user_agent or agent
+    return context
 
 
-def _from_message(text: str | bytes) -> Context:
+def _read(found: dict[str, str], context: Context) -> None:
+    parent = _TRACEPARENT.fullmatch(found.get(TRACEPARENT, ""))
+    if parent is not None and (parent[1] != "00" or parent[5] is None):
+        context.trace_id = context.w3c = parent[2]
+        context.parent_span_id = parent[3]
+        context.sampled = bool(int(parent[4], 16) & 1)
+        context.tracestate = _printable(found.get(TRACESTATE))
+    context.baggage = _printable(found.get(BAGGAGE))
     try:
-        message = json.loads(text) if len(text) <= _LONGEST_MESSAGE else None
+        message = json.loads(found.get(METADATA_KEY, "null"))
     except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        return Context(new_trace_id())
+        return
+    if isinstance(message, dict):
+        _read_message(message, context)
+
+
+def _read_message(message: dict[str, Any], context: Context) -> None:
     client = message.get("client_info")
     client = client if isinstance(client, dict) else {}
-    return Context(
-        trace_id=_text(message, "trace_id") or new_trace_id(),
-        server_name=_text(message, "server_name"),
-        namespace=_text(message, "namespace"),
-        client_ip=_text(client, "ip"),
-        user_agent=_text(client, "ua"),
-        deadline=_deadline(message.get("request_timeout")),
-    )
+    context.trace_id = _printable(message.get("trace_id")) or context.trace_id
+    context.server_name = _printable(message.get("server_name"))
+    context.namespace = _printable(message.get("namespace"))
+    context.client_ip = _printable(client.get("ip"))
+    context.user_agent = _printable(client.get("ua"))
+    context.deadline = _deadline(message.get("request_timeout"))
 
 
-def _text(message: dict[str, Any], field: str) -> str:
-    value = message.get(field)
+def _printable(value: object) -> str:
     # It goes into logs: a line break would forge a line, half a character would lose one.
     return value if isinstance(value, str) and value.isprintable() else ""
 
@@ -142,3 +212,14 @@ def _deadline(nanoseconds: object) -> float | None:
     if type(nanoseconds) is not int or not 0 < nanoseconds <= _LONGEST_TIMEOUT_NS:
         return None
     return time.monotonic() + nanoseconds / 1e9
+
+
+def _ip(peer: str) -> str:
+    """``ipv4:127.0.0.1:5000`` → ``127.0.0.1``, ``ipv6:%5B::1%5D:5000`` → ``::1``; nothing for a Unix socket."""
+    family, _, address = peer.partition(":")
+    if family == "ipv4":
+        return address.rpartition(":")[0]
+    if family == "ipv6":
+        ip = unquote(address).rpartition(":")[0].strip("[]")
+        return ip.removeprefix("::ffff:") if "." in ip else ip
+    return ""

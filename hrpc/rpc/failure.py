@@ -5,75 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 from loguru import logger
 
 from hrpc.errors import ConsulUnreachable, DatabaseUnavailable, ServiceNotFound
+from hrpc.rpc.call import Call
 
 _UNAVAILABLE = (DatabaseUnavailable, ServiceNotFound, ConsulUnreachable)
 
 # A handler is cancelled both when the client goes away and when the deadline passes. gRPC does not say which; the
 # cancellation of the client itself overtakes the server's own clock by a few milliseconds.
 _DEADLINE_MARGIN = 0.05
-
-
-class Guarded:
-    """The handler's view of its call: all of grpc.aio's ``ServicerContext``, less what would leave it unanswered."""
-
-    __slots__ = ("_aborted", "_call", "status")
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._aborted = False
-        self.status = grpc.StatusCode.UNKNOWN
-
-    @property
-    def aborted(self) -> bool:
-        """Whether the handler has ended the call itself."""
-        return self._aborted
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
-        self._before_abort(code)
-        await self._call.abort(code, details, trailing_metadata)
-        raise AssertionError("grpc.aio's abort returned")
-
-    def _before_abort(self, code: grpc.StatusCode) -> None:
-        if code in (grpc.StatusCode.OK, 0):
-            raise ValueError("context.abort(OK): return a response instead")
-        self._aborted = True
-
-
-class GuardedInThread(Guarded):
-    """The same for a handler that runs in a thread; grpc.aio's context for those cannot tell the code that was set."""
-
-    __slots__ = ("_code",)
-
-    def __init__(self, call: Any) -> None:
-        super().__init__(call)
-        self._code: grpc.StatusCode | None = None
-
-    def code(self) -> grpc.StatusCode | None:
-        """The code that the handler has set; None when it has set none."""
-        return self._code
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Sets the code of the answer."""
-        self._code = code
-        self._call.set_code(code)
-
-    def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
-        self._before_abort(code)
-        self._code = code
-        self._call.abort(code, details, trailing_metadata)
-        raise AssertionError("grpc.aio's abort returned")
 
 
 class Failures:
@@ -83,7 +27,7 @@ class Failures:
         """`unavailable` names the database that is away, for a driver's error that says so."""
         self._unavailable = unavailable
 
-    def status(self, error: BaseException, call: Guarded) -> tuple[grpc.StatusCode, str]:
+    def status(self, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str]:
         """The code and the details to abort this call with, as left in ``call.status`` as well.
 
         Raises what is to be raised instead: `error` itself when it is the handler's abort or the end of the call.

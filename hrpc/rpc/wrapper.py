@@ -1,21 +1,27 @@
-"""The wrapper of a call, made once per method: its context, its counts, and an answer whatever the handler does."""
+"""The wrapper of a call, made once per method: its context, its deadline, its counts, and an answer whatever happens."""
 
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
+import grpc.aio
 
-from hrpc import _runtime, context
-from hrpc.metrics.calls import Calls, MethodCalls
-from hrpc.rpc.failure import Failures, Guarded, GuardedInThread
+from hrpc import context
+from hrpc.rpc.call import Call
+from hrpc.rpc.deadline import DeadlinePassed, Deadlines
+from hrpc.rpc.failure import Failures
+from hrpc.rpc.in_thread import InThread
+from hrpc.rpc.method import Method
 from hrpc.rpc.recorder import Handler
 
-_BEHAVIOURS = {
+Body = Callable[[Any, Call], Awaitable[Any]]
+"""A handler of any kind as a coroutine: it gives the one response, or writes the responses of a stream itself."""
+
+_KINDS = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
     (True, False): "stream_unary",
@@ -26,103 +32,86 @@ _BEHAVIOURS = {
 class Wrapper:
     """Wraps handlers for one running server."""
 
-    def __init__(self, runtime: _runtime.Runtime, calls: Calls, failures: Failures) -> None:
-        self._runtime = runtime
-        self._calls = calls
+    def __init__(self, describe: Callable[[str, Handler], Method], failures: Failures, in_thread: InThread) -> None:
+        """`describe` gives what happens around a method, by its path."""
+        self._describe = describe
         self._failures = failures
+        self._in_thread = in_thread
+        self._deadlines = Deadlines()
 
     def wrap(self, path: str, handler: Handler) -> Handler:
         """The handler of ``/package.Service/Method``, of the same kind and with the same codecs."""
-        name = _BEHAVIOURS[handler.request_streaming, handler.response_streaming]
-        behaviour = getattr(handler, name)
-        counts = self._calls.method(path, handler.request_streaming, handler.response_streaming)
-        # The same tests by which grpc.aio tells a coroutine from a function that it has to run in a thread.
+        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
+        handle = self._handle(self._describe(path, handler), body, handler.request_streaming)
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(handle, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+
+    def _body(self, behaviour: Callable[..., Any], request_streaming: bool, response_streaming: bool) -> Body:
         if inspect.isasyncgenfunction(behaviour):
-            wrapped: Callable[..., Any] = self._yielding(behaviour, counts)
-        elif inspect.iscoroutinefunction(behaviour):
-            wrapped = self._returning(behaviour, counts)
-        elif handler.response_streaming:
-            wrapped = self._yielding_in_thread(behaviour, counts)
-        else:
-            wrapped = self._returning_in_thread(behaviour, counts)
-        make = getattr(grpc, f"{name}_rpc_method_handler")
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+            return _writing(behaviour)
+        # Of an object with an async __call__, inspect itself does not say that it is a coroutine function.
+        if inspect.iscoroutinefunction(behaviour) or inspect.iscoroutinefunction(type(behaviour).__call__):
+            return behaviour
+        if response_streaming:
+            return _writing(self._in_thread.yielding(behaviour, request_streaming))
+        return self._in_thread.returning(behaviour, request_streaming)
 
-    def _returning(self, behaviour: Callable[..., Awaitable[Any]], counts: MethodCalls) -> Callable[..., Any]:
-        failures = self._failures
+    def _handle(self, method: Method, body: Body, request_streaming: bool) -> Callable[..., Awaitable[Any]]:
+        counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
+        admissions, auth = method.admissions, method.auth
+        failures, deadlines = self._failures, self._deadlines
 
-        async def handle(request: Any, call: Any) -> Any:
+        async def handle(request: Any, raw: Any) -> Any:
             began = counts.begin()
-            guarded = Guarded(call)
+            current = context.from_metadata(raw.invocation_metadata(), raw.peer())
+            context.enter(current)
+            call = Call(raw, current)
+            span = response = error = None
+            admitted = []
             try:
-                context.enter(context.from_metadata(call.invocation_metadata()))
-                response = await behaviour(request, guarded)
-                guarded.status = call.code() or grpc.StatusCode.OK
+                if tracing is not None:
+                    span = tracing(current, raw)
+                kept = deadlines.keep(raw, current, timeout)
+                try:
+                    for admission in admissions:
+                        admission.admit()
+                        admitted.append(admission)
+                    if auth is not None:
+                        await auth(call)
+                    response = await body(request, call)
+                finally:
+                    if kept is not None:
+                        deadlines.release(kept)
+                call.status = call.code() or grpc.StatusCode.OK
                 return response
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-                await call.abort(*failures.status(error, guarded))
+            except DeadlinePassed as passed:
+                error = passed
+                call.status = grpc.StatusCode.DEADLINE_EXCEEDED
+                await call.abort(call.status, str(passed))
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller gets an answer
+                error = caught
+                code, call.failure, *rest = failures.status(caught, call)
+                await raw.abort(code, call.failure, *rest)
             finally:
-                counts.end(began, guarded.status)
+                for admission in admitted:
+                    admission.release()
+                seconds = counts.end(began, call.status)
+                if span is not None:
+                    span.end(call.status, error)
+                if audit is not None:
+                    audit.add(
+                        current, call.status, seconds, call.failure, None if request_streaming else request, response
+                    )
 
         return handle
 
-    def _yielding(self, behaviour: Callable[..., AsyncGenerator[Any]], counts: MethodCalls) -> Callable[..., Any]:
-        failures = self._failures
 
-        async def handle(request: Any, call: Any) -> AsyncGenerator[Any]:
-            began = counts.begin()
-            guarded = Guarded(call)
-            try:
-                context.enter(context.from_metadata(call.invocation_metadata()))
-                async with aclosing(behaviour(request, guarded)) as responses:
-                    async for response in responses:
-                        yield response
-                guarded.status = call.code() or grpc.StatusCode.OK
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-                await call.abort(*failures.status(error, guarded))
-            finally:
-                counts.end(began, guarded.status)
+def _writing(behaviour: Callable[[Any, Call], AsyncGenerator[Any]]) -> Body:
+    async def body(request: Any, call: Call) -> None:
+        write = call.write
+        async with aclosing(behaviour(request, call)) as responses:
+            async for response in responses:
+                await write(response)
 
-        return handle
-
-    def _returning_in_thread(self, behaviour: Callable[..., Any], counts: MethodCalls) -> Callable[..., Any]:
-        serving = self._serving_in_thread(counts)
-
-        def handle(request: Any, call: Any) -> Any:
-            with serving(call) as guarded:
-                return behaviour(request, guarded)
-
-        return handle
-
-    def _yielding_in_thread(self, behaviour: Callable[..., Iterator[Any]], counts: MethodCalls) -> Callable[..., Any]:
-        serving = self._serving_in_thread(counts)
-
-        def handle(request: Any, call: Any) -> Iterator[Any]:
-            with serving(call) as guarded:
-                yield from behaviour(request, guarded)
-
-        return handle
-
-    def _serving_in_thread(self, counts: MethodCalls) -> Callable[[Any], AbstractContextManager[GuardedInThread]]:
-        lock = threading.Lock()
-
-        @contextmanager
-        def serving(call: Any) -> Iterator[GuardedInThread]:
-            with lock:
-                began = counts.begin()
-            guarded = GuardedInThread(call)
-            # The threads serve one call after another, so what is set for this one is taken back.
-            of_thread = _runtime.enter_thread(self._runtime)
-            of_call = context.enter(context.from_metadata(call.invocation_metadata()))
-            try:
-                yield guarded
-                guarded.status = guarded.code() or grpc.StatusCode.OK
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-                call.abort(*self._failures.status(error, guarded))
-            finally:
-                context.leave(of_call)
-                _runtime.leave_thread(of_thread)
-                with lock:
-                    counts.end(began, guarded.status)
-
-        return serving
+    return body

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hrpc.engine.threads import DaemonThreads
+from hrpc.rpc.threads import DaemonThreads
 
 
 def test_work_is_done_by_no_more_threads_than_allowed_and_its_errors_are_given() -> None:

@@ -1,0 +1,109 @@
+"""What a handler sees of its call: all of grpc.aio's ``ServicerContext``, less what would leave it unanswered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from hrpc.context import Context
+from hrpc.from_thread import Portal
+
+
+class Call:
+    """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
+
+    __slots__ = ("_aborted", "_code", "_raw", "context", "failure", "status")
+
+    def __init__(self, raw: Any, context: Context) -> None:
+        """`raw` is the engine's own ``ServicerContext``."""
+        self._raw = raw
+        self._aborted = False
+        self._code: grpc.StatusCode | None = None
+        self.context = context
+        self.status = grpc.StatusCode.UNKNOWN
+        self.failure = ""
+        """What went wrong, for the log; it may say more than the client is told."""
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the handler has ended the call itself."""
+        return self._aborted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline of the call, whoever set it; None when there is none."""
+        return self.context.time_remaining()
+
+    def code(self) -> grpc.StatusCode | None:
+        """The code that the handler has set; None when it has set none."""
+        return self._code
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Sets the code of the answer."""
+        self._code = code
+        self._raw.set_code(code)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
+        self._aborts(code, details)
+        await self._raw.abort(code, details, trailing_metadata)
+        raise AssertionError("the engine's abort returned")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """The same, with a status object such as grpcio-status makes."""
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def _aborts(self, code: grpc.StatusCode, details: str) -> None:
+        if code in (grpc.StatusCode.OK, 0):
+            raise ValueError("context.abort(OK): return a response instead")
+        self._aborted = True
+        self._code = code
+        self.failure = details
+
+
+class CallInThread:
+    """The same for a handler that runs in a thread: ``grpc.ServicerContext``, where nothing is awaited."""
+
+    def __init__(self, call: Call, portal: Portal) -> None:
+        self._call = call
+        self._portal = portal
+        self._active = True
+        self._callbacks: list[Callable[[], None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
+        self._portal.run(self._call.abort, code, details, trailing_metadata)
+        raise AssertionError("the call's abort returned")
+
+    def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        """The same, with a status object such as grpcio-status makes."""
+        self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Sends the initial metadata now."""
+        self._portal.run(self._call.send_initial_metadata, initial_metadata)
+
+    def is_active(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        return self._active
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Calls back, in any thread, when the call has ended; gives False when it has already, and then does not."""
+        if self._active:
+            self._callbacks.append(callback)
+        return self._active
+
+    def end(self) -> None:
+        """The call has ended; its thread may go on for a while."""
+        self._active = False
+        self._portal.end()
+        for callback in self._callbacks:
+            callback()
