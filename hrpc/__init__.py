@@ -9,7 +9,7 @@
     server.serve()
 """
 
-from hrpc import configs, database, errors, life, metrics, service
+from hrpc import configs, database, errors, from_thread, life, metrics, service
 from hrpc._version import __version__
 from hrpc.context import Context, background_context
 from hrpc.errors import HrpcError
@@ -20,9 +20,11 @@ from hrpc.option import (
     with_audit_log,
     with_consul,
     with_databases,
+    with_default_timeout,
     with_environment,
     with_exit_listeners,
     with_graceful_stop,
+    with_handler_threads,
     with_health_check,
     with_interceptors,
     with_listen_port,
@@ -50,6 +52,7 @@ __all__ = [
     "configs",
     "database",
     "errors",
+    "from_thread",
     "go",
     "life",
     "metrics",
@@ -58,9 +61,11 @@ __all__ = [
     "with_audit_log",
     "with_consul",
     "with_databases",
+    "with_default_timeout",
     "with_environment",
     "with_exit_listeners",
     "with_graceful_stop",
+    "with_handler_threads",
     "with_health_check",
     "with_interceptors",
     "with_listen_port",

@@ -192,3 +192,20 @@ class Engine(Protocol):
 
         A second call with a shorter grace shortens the first.
         """
+
+
+class Admission(Protocol):
+    """Lets calls of a method in, or refuses them before their handler is reached."""
+
+    def admit(self) -> None:
+        """Lets one call in. Raises the `CallError` that its caller gets instead."""
+
+    def release(self) -> None:
+        """A call that was let in has ended."""
+
+
+class Span(Protocol):
+    """One timed piece of work in a trace."""
+
+    def end(self, code: grpc.StatusCode, error: BaseException | None) -> None:
+        """The work has ended, with this status; `error` is what it raised. Called in the task that began it."""

@@ -28,7 +28,7 @@ TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 BACKGROUND_TIMEOUT = 3.0
 """Seconds for work outside of a request, as in the Go framework."""
 
-# A message of ours is under 500 bytes, W3C's limit for baggage is 8192; so is gRPC's default for all metadata of a call.
+# A message of ours is under 500 bytes; W3C's limit for baggage, and gRPC's default for all metadata of a call, is this.
 _LONGEST = 8192
 _LONGEST_TIMEOUT_NS = 2**63 - 1
 _LISTS = (TRACESTATE, BAGGAGE)

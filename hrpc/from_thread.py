@@ -66,7 +66,9 @@ def run(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
     """
     portal = _portal.get()
     if portal is None:
-        raise NotRunning("hrpc.from_thread.run: no call is served in this thread; use it in a handler that is not async")
+        raise NotRunning(
+            "hrpc.from_thread.run: no call is served in this thread; use it in a handler that is not async"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 import hrpc
+from tests.eventually import eventually
 
 SERVICE = "test.Echo"
 
@@ -69,3 +70,15 @@ def add_echo(server: hrpc.Server, gate: Gate | None = None, **methods: Any) -> N
 def call(channel: grpc.aio.Channel, method: str, request: bytes = b"x", **named: Any) -> Any:
     """Makes a unary call."""
     return channel.unary_unary(f"/{SERVICE}/{method}")(request, **named)
+
+
+async def handled(server: hrpc.Server, method: str) -> dict[grpc.StatusCode, int]:
+    """How the calls of a method ended; a handler may end a moment after its answer."""
+    assert server._running is not None
+    calls = next(calls for calls in server._running._calls if calls.method == method)
+
+    async def ended() -> bool:
+        return calls.in_flight == 0 and calls.started > 0
+
+    await eventually(ended)
+    return calls.handled

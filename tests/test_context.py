@@ -87,3 +87,85 @@ def test_background_context_is_a_new_trace_for_three_seconds() -> None:
             assert inner.time_remaining() is None
         assert context.current() is outer
     assert context.current() is None
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def sent(context: Context) -> dict[str, str]:
+    return dict(context.metadata("orders"))
+
+
+def test_a_traceparent_is_read_and_passed_on_with_a_span_of_our_own() -> None:
+    found = from_metadata([("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "k=v")])
+    assert found.trace_id == "0af7651916cd43dd8448eb211c80319c"
+    assert found.parent_span_id == "b7ad6b7169203331"
+    assert found.sampled is True
+    assert re.fullmatch("[0-9a-f]{16}", found.span_id)
+    out = sent(found)
+    assert out["traceparent"] == f"00-0af7651916cd43dd8448eb211c80319c-{found.span_id}-01"
+    assert (out["tracestate"], out["baggage"]) == ("a=1,b=2", "k=v")
+    assert json.loads(out[METADATA_KEY])["trace_id"] == found.trace_id
+
+
+def test_a_trace_id_of_the_go_framework_stays_beside_the_w3c_one() -> None:
+    message = '{"trace_id":"go.17"}'
+    found = from_metadata([("traceparent", PARENT[:-1] + "0"), (METADATA_KEY, message)])
+    assert (found.trace_id, found.sampled) == ("go.17", False)
+    out = sent(found)
+    assert out["traceparent"] == f"00-0af7651916cd43dd8448eb211c80319c-{found.span_id}-00"
+    assert json.loads(out[METADATA_KEY])["trace_id"] == "go.17"
+
+
+def test_a_trace_id_in_another_form_has_the_same_w3c_form_everywhere() -> None:
+    once, again = (from_metadata([(METADATA_KEY, '{"trace_id":"go.17"}')]) for _ in range(2))
+    assert once.w3c_trace_id == again.w3c_trace_id
+    assert re.fullmatch("[0-9a-f]{32}", once.w3c_trace_id)
+
+
+def test_nobody_downstream_is_told_whether_to_sample_by_one_who_does_not_know() -> None:
+    assert list(sent(from_metadata([(METADATA_KEY, '{"trace_id":"abcd"}')]))) == [METADATA_KEY]
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        PARENT + "-extra",
+        PARENT.replace("00-", "ff-", 1),
+        PARENT.upper(),
+        PARENT[:-1],
+        "00-" + "0" * 32 + PARENT[35:],
+        PARENT[:36] + "0" * 16 + "-01",
+        f"{PARENT},{PARENT}",
+        PARENT + "\n",
+        "x" * 1_000_000,
+    ],
+)
+def test_a_traceparent_that_is_not_one_is_as_if_none_had_been_sent(traceparent: str) -> None:
+    found = from_metadata([("traceparent", traceparent), ("tracestate", "a=1")])
+    assert (found.sampled, found.parent_span_id, found.tracestate) == (None, "", "")
+    assert found.trace_id != "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_a_later_version_of_traceparent_is_read_as_far_as_it_is_known() -> None:
+    assert from_metadata([("traceparent", "cc" + PARENT[2:] + "-what-comes")]).sampled is True
+
+
+@pytest.mark.parametrize(
+    ("peer", "ip"),
+    [
+        ("ipv4:10.0.0.9:5000", "10.0.0.9"),
+        ("ipv6:%5B::1%5D:5000", "::1"),
+        ("ipv6:[2001:db8::7]:5000", "2001:db8::7"),
+        ("ipv6:%5B::ffff:10.0.0.9%5D:5000", "10.0.0.9"),
+        ("unix:/run/a.sock", ""),
+        ("", ""),
+    ],
+)
+def test_without_word_of_the_client_at_the_edge_it_is_the_direct_caller(peer: str, ip: str) -> None:
+    found = from_metadata([("user-agent", "grpc-go/1")], peer)
+    assert (found.client_ip, found.user_agent) == (ip, "grpc-go/1")
+    message = '{"client_info":{"ip":"192.0.2.7","ua":"curl"}}'
+    told = from_metadata([("user-agent", "grpc-go/1"), (METADATA_KEY, message)], peer)
+    assert (told.client_ip, told.user_agent) == ("192.0.2.7", "curl")

@@ -11,23 +11,19 @@ import grpc.aio
 
 from hrpc import listener
 from hrpc.abc import endpoint
-from hrpc.engine.threads import DaemonThreads
 from hrpc.errors import BindError, CertificateError
 from hrpc.option import Certificates
 
 _OPTION = "hrpc.with_listen_port"
-SYNC_THREADS = 32
-"""Threads for handlers that are not coroutines."""
 
 
 class GrpcioEngine:
     """Serves on one port with ``grpc.aio``; made inside the event loop."""
 
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
-        self._threads = DaemonThreads(SYNC_THREADS, "hrpc-handler")
         # SO_REUSEPORT is on by default, so that a second process would silently share the port (grpc#16920).
         options = [("grpc.so_reuseport", 0)]
-        self._server = grpc.aio.server(self._threads, interceptors=list(interceptors), options=options)
+        self._server = grpc.aio.server(interceptors=list(interceptors), options=options)
 
     async def bind(self, host: str, port: int, certificates: Certificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken`, `BindError` or `CertificateError`."""
@@ -50,7 +46,6 @@ class GrpcioEngine:
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and closes the port."""
         await self._server.stop(grace)
-        self._threads.shutdown()
 
 
 def _credentials(certificates: Certificates) -> grpc.ServerCredentials:

@@ -5,6 +5,7 @@ An option is checked where it is made; what only shows when all are known is che
 """
 
 from hrpc.option.audit import with_audit_log
+from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
 from hrpc.option.metrics import with_metrics
 from hrpc.option.options import (
@@ -32,7 +33,9 @@ from hrpc.option.settings import (
     RegistrationSettings,
     Settings,
     StopSettings,
+    Timeouts,
     fold,
+    of_method,
 )
 
 __all__ = [
@@ -44,13 +47,17 @@ __all__ = [
     "RegistrationSettings",
     "Settings",
     "StopSettings",
+    "Timeouts",
     "fold",
+    "of_method",
     "with_audit_log",
     "with_consul",
     "with_databases",
+    "with_default_timeout",
     "with_environment",
     "with_exit_listeners",
     "with_graceful_stop",
+    "with_handler_threads",
     "with_health_check",
     "with_interceptors",
     "with_listen_port",

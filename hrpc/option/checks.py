@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from hrpc.errors import InvalidPort, OptionError
 from hrpc.option.settings import Hook
 
+T = TypeVar("T")
+
 _DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_METHOD = re.compile(r"/?[\w.]+(/\w+)?", re.ASCII)
 
 
 def port(option: str, number: object, lowest: int = 0) -> int:
@@ -54,3 +59,13 @@ def count(option: str, name: str, value: object, lowest: int = 0, highest: int =
     if type(value) is not int or not lowest <= value <= highest:
         raise OptionError(f"{option}({name}={value!r}): takes a whole number from {lowest} to {highest}")
     return value
+
+
+def by_method(option: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Values for methods, ``package.Service/Method``, and services, ``package.Service``; without a first slash."""
+    for name in values:
+        if not isinstance(name, str) or not _METHOD.fullmatch(name):
+            raise OptionError(
+                f'{option}: {name!r} is neither a method, "package.Service/Method", nor a service, "package.Service"'
+            )
+    return {name.removeprefix("/"): value for name, value in values.items()}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
@@ -74,6 +74,27 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The longest that calls may take, in seconds; None for no limit. See `with_default_timeout`."""
+
+    default: float | None = None
+    methods: Mapping[str, float | None] = field(default_factory=dict)
+
+    def of(self, path: str) -> float | None:
+        """The limit for ``/package.Service/Method``: its own, else its service's, else the default."""
+        return of_method(self.methods, path, self.default)
+
+
+T = TypeVar("T")
+
+
+def of_method(values: Mapping[str, T], path: str, default: T) -> T:
+    """What `values` has for ``/package.Service/Method``: under its name, else under its service's, else `default`."""
+    method = path.removeprefix("/")
+    return values.get(method, values.get(method.partition("/")[0], default))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that a server is made from; the defaults are those of the Go framework."""
 
@@ -94,6 +115,8 @@ class Settings:
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
     stop: StopSettings = StopSettings()
+    timeouts: Timeouts = Timeouts()
+    handler_threads: int = 32
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
 

@@ -1,7 +1,7 @@
 """The deadline of a call: the earliest of the client's, the message's and the server's own.
 
-gRPC itself keeps the one that a client set in gRPC; the others are kept here. One timer serves all calls, armed for the
-earliest deadline: a call costs an entry in a dict, where ``asyncio.timeout`` costs a timer of its own, ten times as much.
+gRPC itself keeps the one that a client set in gRPC; the others are kept here. One timer serves all calls, armed for
+the earliest: a call costs an entry in a dict, where ``asyncio.timeout`` costs a timer of its own, ten times as much.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The wrapper of a call, made once per method: its context, its deadline, its counts, and an answer whatever happens."""
+"""The wrapper of a call, made once per method: context, deadline, counts, and an answer whatever the handler does."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -20,6 +21,9 @@ from hrpc.rpc.recorder import Handler
 
 Body = Callable[[Any, Call], Awaitable[Any]]
 """A handler of any kind as a coroutine: it gives the one response, or writes the responses of a stream itself."""
+
+ABORT_LIMIT = 1.0
+"""Seconds that the end of a stream waits for its reader to take what was sent before."""
 
 _KINDS = {
     (False, False): "unary_unary",
@@ -43,7 +47,7 @@ class Wrapper:
         """The handler of ``/package.Service/Method``, of the same kind and with the same codecs."""
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
-        handle = self._handle(self._describe(path, handler), body, handler.request_streaming)
+        handle = self._handle(self._describe(path, handler), body, handler)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(handle, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
 
@@ -57,17 +61,20 @@ class Wrapper:
             return _writing(self._in_thread.yielding(behaviour, request_streaming))
         return self._in_thread.returning(behaviour, request_streaming)
 
-    def _handle(self, method: Method, body: Body, request_streaming: bool) -> Callable[..., Awaitable[Any]]:
+    def _handle(self, method: Method, body: Body, handler: Handler) -> Callable[..., Awaitable[Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
         admissions, auth = method.admissions, method.auth
         failures, deadlines = self._failures, self._deadlines
+        request_streaming = handler.request_streaming
+        abort = _abort_stream if handler.response_streaming else _abort
 
         async def handle(request: Any, raw: Any) -> Any:
             began = counts.begin()
             current = context.from_metadata(raw.invocation_metadata(), raw.peer())
             context.enter(current)
             call = Call(raw, current)
-            span = response = error = None
+            span = response = None
+            error: BaseException | None = None
             admitted = []
             try:
                 if tracing is not None:
@@ -88,11 +95,13 @@ class Wrapper:
             except DeadlinePassed as passed:
                 error = passed
                 call.status = grpc.StatusCode.DEADLINE_EXCEEDED
-                await call.abort(call.status, str(passed))
+                call.failure = str(passed)
+                await abort(raw, call.status, call.failure)
             except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller gets an answer
                 error = caught
-                code, call.failure, *rest = failures.status(caught, call)
-                await raw.abort(code, call.failure, *rest)
+                answer = failures.status(caught, call)
+                call.failure = answer[1]
+                await abort(raw, *answer)
             finally:
                 for admission in admitted:
                     admission.release()
@@ -105,6 +114,20 @@ class Wrapper:
                     )
 
         return handle
+
+
+async def _abort(raw: Any, *answer: Any) -> None:
+    await raw.abort(*answer)
+
+
+async def _abort_stream(raw: Any, *answer: Any) -> None:
+    """Behind responses that a stalled reader has not taken, the status waits with them; the handler does not."""
+    try:
+        async with asyncio.timeout(ABORT_LIMIT):
+            await raw.abort(*answer)
+    except TimeoutError:
+        # grpc.aio takes this for the end of the call, and sends the status when the reader goes on.
+        raise asyncio.CancelledError from None
 
 
 def _writing(behaviour: Callable[[Any, Call], AsyncGenerator[Any]]) -> Body:

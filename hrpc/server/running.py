@@ -23,10 +23,13 @@ from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
 from hrpc.rpc.failure import Failures
+from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.recorder import Recorder
 from hrpc.rpc.router import Router
+from hrpc.rpc.threads import DaemonThreads
 from hrpc.rpc.wrapper import Wrapper
 from hrpc.server.drain import drain, noticed
+from hrpc.server.methods import Methods
 from hrpc.server.pools import Pools
 from hrpc.server.registration import registration
 from hrpc.server.steps import Steps, take_back_cancellation
@@ -289,14 +292,18 @@ class Running:
         health = HealthService(self._health, {path.split("/")[1] for path in self._recorder.methods})
         own = Recorder()
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
-        wrapper = Wrapper(self._runtime, self._calls, Failures(self._pools.unavailable))
-        methods = {**own.methods, **self._recorder.methods}
-        await engine.start([Router(methods, self._recorder.generic, wrapper)])
+        threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
+        failures = Failures(self._pools.unavailable)
+        methods = Methods(self.settings, self._calls, self._recorder)
+        wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
+        router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
+        await engine.start([router])
         try:
             yield
         finally:
             health.end_watches()
             await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
+            threads.shutdown()
 
     def _drain_delay(self) -> float:
         return self.settings.drain_delay if self.started.is_set() else 0.0

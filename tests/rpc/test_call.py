@@ -12,8 +12,7 @@ import pytest
 
 import hrpc
 from hrpc import _runtime, context, errors
-from tests.echo import SERVICE, add_echo, call
-from tests.eventually import eventually
+from tests.echo import SERVICE, add_echo, call, handled
 
 
 def a_server(**methods: Any) -> hrpc.Server:
@@ -27,18 +26,6 @@ async def status(server: hrpc.Server, method: str) -> tuple[grpc.StatusCode, str
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(channel, method, timeout=5)
         return caught.value.code(), caught.value.details() or ""
-
-
-async def counted(server: hrpc.Server, method: str) -> dict[grpc.StatusCode, int]:
-    """How the calls of a method ended; a handler may end a moment after its answer."""
-    assert server._running is not None
-    calls = next(calls for calls in server._running._calls if calls.method == method)
-
-    async def ended() -> bool:
-        return calls.in_flight == 0 and calls.started > 0
-
-    await eventually(ended)
-    return calls.handled
 
 
 async def test_all_kinds_of_calls_are_answered() -> None:
@@ -137,7 +124,7 @@ def sets_code_in_thread(_: bytes, call: Any) -> bytes:
 async def test_the_status_that_a_handler_gives_is_the_one_that_arrives_and_is_counted(method: Any) -> None:
     async with a_server(Answer=method) as server:
         assert await status(server, "Answer") == (grpc.StatusCode.ALREADY_EXISTS, "there is one")
-        assert await counted(server, "Answer") == {grpc.StatusCode.ALREADY_EXISTS: 1}
+        assert await handled(server, "Answer") == {grpc.StatusCode.ALREADY_EXISTS: 1}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +194,7 @@ async def test_a_call_that_its_client_gives_up_is_cancelled_and_counted_so() -> 
         await entered.wait()
         running.cancel()
         await asyncio.wait_for(cancelled.wait(), 5)
-        assert await counted(server, "Wait") == {grpc.StatusCode.CANCELLED: 1}
+        assert await handled(server, "Wait") == {grpc.StatusCode.CANCELLED: 1}
 
 
 async def test_a_deadline_that_passes_is_counted_as_such() -> None:
@@ -225,7 +212,7 @@ async def test_a_deadline_that_passes_is_counted_as_such() -> None:
             await call(channel, "Wait", timeout=0.1)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(ended.wait(), 5)
-        assert await counted(server, "Wait") == {grpc.StatusCode.DEADLINE_EXCEEDED: 1}
+        assert await handled(server, "Wait") == {grpc.StatusCode.DEADLINE_EXCEEDED: 1}
 
 
 async def test_a_method_that_nobody_serves_is_unimplemented() -> None:

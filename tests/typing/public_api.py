@@ -77,6 +77,10 @@ async def in_a_handler() -> None:
         assert_type(context.time_remaining(), float | None)
 
 
+def in_a_thread() -> None:
+    assert_type(hrpc.from_thread.run(job), int)
+
+
 async def in_a_test() -> None:
     async with DevConsul(kv={"development/databases/mysql": {"address": "127.0.0.1"}}) as consul, server as running:
         assert_type(consul.address, str)

@@ -1,0 +1,40 @@
+"""What a server's options put around its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hrpc.errors import OptionError
+from hrpc.metrics.calls import Calls
+from hrpc.option import Settings
+from hrpc.rpc.method import Method, of_the_server
+from hrpc.rpc.recorder import Handler, Recorder
+
+
+class Methods:
+    """Describes the methods of one running server."""
+
+    def __init__(self, settings: Settings, calls: Calls, recorder: Recorder) -> None:
+        """Raises `OptionError` for an option that names a method which `recorder` does not have."""
+        self._settings = settings
+        self._calls = calls
+        check_known("hrpc.with_default_timeout", settings.timeouts.methods, recorder)
+
+    def describe(self, path: str, handler: Handler) -> Method:
+        """What happens around ``/package.Service/Method``."""
+        counts = self._calls.method(path, handler.request_streaming, handler.response_streaming)
+        if of_the_server(path):
+            return Method(counts=counts)
+        return Method(counts=counts, timeout=self._settings.timeouts.of(path))
+
+
+def check_known(option: str, names: Iterable[str], recorder: Recorder) -> None:
+    """Checks that the methods and services that an option names are served. Raises `OptionError`.
+
+    Beside a generic handler, which does not tell what it serves, every name may be right.
+    """
+    methods = {path.removeprefix("/") for path in recorder.methods}
+    known = methods | {method.partition("/")[0] for method in methods}
+    for name in names:
+        if name not in known and not recorder.generic:
+            raise OptionError(f"{option}: {name!r} is not served here; there are {', '.join(sorted(known)) or 'none'}")
