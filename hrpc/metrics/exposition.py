@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
@@ -10,8 +11,13 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import REGISTRY, Collector
 
+from hrpc.metrics.call_text import CallText, Spelling
+
 TOLD_AT_MOST = 1000
 """Metrics that the log tells of."""
+
+PACKED_IN_THREAD = 1 << 16
+"""Bytes of an answer from which on it is packed in a thread, and not in the event loop."""
 
 _END = b"# EOF\n"
 
@@ -33,8 +39,9 @@ class Exposition:
     left out, and the log tells of it once.
     """
 
-    def __init__(self, collectors: Callable[[], Iterable[Collector]]) -> None:
+    def __init__(self, calls: CallText, collectors: Callable[[], Iterable[Collector]]) -> None:
         """`collectors` is asked at every scrape. Where names collide, the first one wins, the default registry last."""
+        self._calls = calls
         self._collectors = collectors
         self._told: set[str] = set()
 
@@ -44,20 +51,28 @@ class Exposition:
             encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         except (TypeError, ValueError):  # it asks for a version that is no number
             encode, content_type = choose_encoder("")
-        parts = [self._encoded(family, encode) for family in self._families()]
-        if content_type.startswith("application/openmetrics-text"):
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        _, _, escaping = content_type.partition("escaping=")
+        parts = []
+        for piece in self._calls.pieces(Spelling(openmetrics, escaping or "underscores")):
+            parts.append(piece)
+            await asyncio.sleep(0)
+        parts += [self._encoded(family, encode) for family in self._families()]
+        if openmetrics:
             parts.append(_END)
-        response = web.Response(body=b"".join(parts), headers={"Content-Type": content_type})
+        response = web.Response(
+            body=b"".join(parts), headers={"Content-Type": content_type}, zlib_executor_size=PACKED_IN_THREAD
+        )
         if _takes_gzip(request.headers.get("Accept-Encoding", "")):
             response.enable_compression(web.ContentCoding.gzip)
         return response
 
     def _families(self) -> Iterator[Metric]:
-        taken: set[str] = set()
+        taken = set[str]().union(*(_series(name, kind) for name, kind in self._calls.names))
         for collector in (*self._collectors(), REGISTRY):
             try:
                 for family in collector.collect():
-                    series = {family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))}
+                    series = _series(family.name, family.type)
                     if taken.isdisjoint(series):
                         taken |= series
                         yield family
@@ -87,6 +102,10 @@ class _Only(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return (self._family,)
+
+
+def _series(name: str, kind: str) -> set[str]:
+    return {name + suffix for suffix in _SUFFIXES.get(kind, ("",))}
 
 
 def _takes_gzip(accept_encoding: str) -> bool:

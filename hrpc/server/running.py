@@ -261,14 +261,13 @@ class Running:
         return listener.serve_http("health check", self.settings.host, port, option, http.routes(self._health))
 
     def _metrics_http(self, port: int) -> AbstractAsyncContextManager[int]:
-        from hrpc.metrics.collectors import CallCollector, InstrumentCollector, MeasureCollector
+        from hrpc.metrics.call_text import CallText
+        from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
         from hrpc.metrics.exposition import Exposition
 
-        calls = CallCollector(self._calls)
         instruments = InstrumentCollector(self.name, _runtime.early_metrics, self._runtime.metrics)
-        routes = {
-            "/metrics": Exposition(lambda: (calls, *map(MeasureCollector, self._measures), instruments)).answer,
-        }
+        exposition = Exposition(CallText(self._calls), lambda: (*map(MeasureCollector, self._measures), instruments))
+        routes = {"/metrics": exposition.answer}
         return listener.serve_http("metrics", self.settings.host, port, "hrpc.with_metrics(port=…)", routes)
 
     @asynccontextmanager
@@ -337,6 +336,11 @@ class Running:
             "Seconds since Consul confirmed the value.",
             lambda: {} if self._configs is None else self._configs.ages(),
             ("key",),
+        )
+        measures.counter(
+            "hrpc_log_dropped",
+            "Log lines that were dropped, because nobody read the output.",
+            lambda: None if self._audit is None else self._audit.dropped,
         )
         return measures
 

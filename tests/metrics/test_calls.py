@@ -8,11 +8,10 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.core import Metric
-from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from hrpc.metrics.call_text import CallText, Spelling
 from hrpc.metrics.calls import METHODS_AT_MOST, Calls
-from hrpc.metrics.collectors import CallCollector
 from hrpc.status import code_label
 
 OK = grpc.StatusCode.OK
@@ -20,8 +19,8 @@ OK = grpc.StatusCode.OK
 
 def families(calls: Calls) -> dict[str, Metric]:
     """As OpenMetrics is written and read."""
-    text = generate_latest(CallCollector(calls)).decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}
+    text = b"".join(CallText(calls).pieces(Spelling(openmetrics=True))).decode()
+    return {family.name: family for family in text_string_to_metric_families(text + "# EOF\n")}
 
 
 def examples(calls: Calls) -> dict[str, Any]:
@@ -85,6 +84,21 @@ def test_a_unary_message_is_received_with_every_call_and_sent_with_every_ok() ->
     received, sent = (found[f"grpc_server_msg_{way}"].samples for way in ("received", "sent"))
     assert {sample.labels["grpc_method"]: sample.value for sample in received} == {"C": 3, "Stream": 5}
     assert {sample.labels["grpc_method"]: sample.value for sample in sent} == {"C": 2, "Stream": 4}
+
+
+def test_names_of_methods_are_escaped() -> None:
+    calls = Calls()
+    calls.method('/a"\\.\n/C\ud800', False, False).begin()
+    (sample,) = families(calls)["grpc_server_started"].samples
+    assert (sample.labels["grpc_service"], sample.labels["grpc_method"]) == ('a"\\.\n', "C?")
+
+
+def test_names_are_spelt_as_the_scraper_asks() -> None:
+    calls = Calls()
+    calls.method("/a.B/C", False, False).begin()
+    text = b"".join(CallText(calls).pieces(Spelling(openmetrics=True, escaping="dots"))).decode()
+    line = 'grpc__server__started__total{grpc__method="C",grpc__service="a.B",grpc__type="unary"} 1'
+    assert line in text.splitlines()
 
 
 def test_codes_are_counted_apart() -> None:

@@ -15,7 +15,7 @@ from hrpc import configs, service
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer, RedisServer
 from tests import agent
-from tests.echo import SERVICE, call
+from tests.echo import SERVICE, call, echo
 from tests.metrics.scraping import OPENMETRICS, a_server, samples, scrape, value
 
 ECHO = {"grpc_service": SERVICE, "grpc_method": "Echo", "grpc_type": "unary"}
@@ -120,3 +120,15 @@ async def test_answers_are_packed_for_who_takes_gzip(accepted: str, coding: str 
         async with session.get(url, headers={"Accept-Encoding": accepted}) as response:
             assert response.headers.get("Content-Encoding") == coding
             assert "grpc_server_started_total" in await response.text()
+
+
+async def test_a_thousand_methods_are_scraped_whole() -> None:
+    methods = {f"Method{number}": echo for number in range(1000 - 7)}
+    async with a_server(**methods) as server, grpc.aio.insecure_channel(server.address) as channel:
+        await call(channel, "Method0")
+        await call(channel, "Method992")
+        found = await samples(server)
+    counted = {dict(labels)["grpc_method"] for name, labels in found if name == "grpc_server_started_total"}
+    assert set(methods) <= counted
+    for method in ("Method0", "Method992"):
+        assert value(found, "grpc_server_handled_total", **{**ECHO, "grpc_method": method}, grpc_code="OK") == 1
