@@ -81,8 +81,11 @@ class CallText:
             for status, count in method.handled.items():
                 label = codes.get(status.name) or codes.setdefault(status.name, f'{code}="{code_label(status)}",')
                 handled(label + labels, count)
-            received(labels, method.messages_received)
-            sent(labels, method.messages_sent)
+            # A method without a message is left out, as Prometheus' libraries do with labels that were not used yet.
+            if messages := method.messages_received:
+                received(labels, messages)
+            if messages := method.messages_sent:
+                sent(labels, messages)
             seconds(labels, method)
             in_flight(labels, method.in_flight)
             if number % METHODS_AT_ONCE == 0:
