@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import grpc
 
 T_co = TypeVar("T_co", covariant=True)
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,15 @@ class Registry(Protocol):
 
     def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
         """Registers; keeps the entry alive, whatever happens to the registry; deregisters at the end."""
+
+
+@runtime_checkable
+class KnownMethods(Protocol):
+    """A generic handler that can tell which methods it serves; an engine may serve these without asking it."""
+
+    @property
+    def methods(self) -> Mapping[str, Handler]:
+        """The handlers by ``/package.Service/Method``."""
 
 
 class Engine(Protocol):

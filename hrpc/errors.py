@@ -16,6 +16,7 @@
     ├── BindError                   a port cannot be listened on
     │   └── PortTaken
     ├── CertificateError            a certificate or key that cannot be used
+    ├── EngineMissing               the engine that was chosen is not installed, or does not run here
     ├── ConsulError
     │   ├── ConsulUnreachable       no answer: refused, timed out, cut off
     │   ├── ConsulPermissionDenied  403: the token may not do this
@@ -132,6 +133,10 @@ class PortTaken(BindError):
 
 class CertificateError(HrpcError):
     """A certificate or a key that cannot be used."""
+
+
+class EngineMissing(HrpcError):
+    """The engine that was chosen is not installed, or does not run on this machine."""
 
 
 class ConsulError(HrpcError):

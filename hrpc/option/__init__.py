@@ -7,7 +7,9 @@ An option is checked where it is made; what only shows when all are known is che
 from hrpc.option.audit import with_audit_log
 from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
+from hrpc.option.engine import with_engine
 from hrpc.option.metrics import with_metrics
+from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
     with_consul,
     with_databases,
@@ -42,6 +44,7 @@ __all__ = [
     "AuditSettings",
     "Certificates",
     "Consul",
+    "EngineSettings",
     "Environment",
     "Option",
     "RegistrationSettings",
@@ -54,6 +57,7 @@ __all__ = [
     "with_consul",
     "with_databases",
     "with_default_timeout",
+    "with_engine",
     "with_environment",
     "with_exit_listeners",
     "with_graceful_stop",

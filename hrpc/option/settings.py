@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeVar
 
 from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
+from hrpc.option import native
 from hrpc.option.consul import Consul, from_environment
+from hrpc.option.native import EngineSettings
 
 Hook = Callable[[], Any]
 
@@ -117,6 +119,7 @@ class Settings:
     stop: StopSettings = StopSettings()
     timeouts: Timeouts = Timeouts()
     handler_threads: int = 32
+    engine: EngineSettings = field(default_factory=EngineSettings)
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
 
@@ -155,7 +158,12 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     if not settings.server_name:
         raise MissingServerName
     environ = os.environ if environ is None else environ
-    settings = replace(settings, consul=from_environment(settings.consul, environ))
+    settings = replace(
+        settings,
+        consul=from_environment(settings.consul, environ),
+        engine=native.from_environment(settings.engine, environ),
+    )
+    native.check(settings, environ)
     _check_ports(settings)
     _check_databases(settings)
     if settings.upstreams and settings.consul is None:

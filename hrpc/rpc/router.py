@@ -20,14 +20,14 @@ class Router(grpc.GenericRpcHandler):
     def __init__(
         self, methods: Mapping[str, Handler], generic: Sequence[grpc.GenericRpcHandler], wrapper: Wrapper
     ) -> None:
-        self._methods = {path: wrapper.wrap(path, handler) for path, handler in methods.items()}
+        self.methods: Mapping[str, Handler] = {path: wrapper.wrap(path, handler) for path, handler in methods.items()}
         self._generic = generic
         self._wrapper = wrapper
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """The handler for this call; None when nobody serves its method."""
         path = handler_call_details.method
-        handler = self._methods.get(path)
+        handler = self.methods.get(path)
         if handler is not None:
             return handler
         for generic in self._generic:

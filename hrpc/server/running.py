@@ -13,6 +13,7 @@ from loguru import logger
 
 from hrpc import _runtime, configs, life, listener, service, tasks
 from hrpc.abc import Database, Engine
+from hrpc.engine.choice import chosen
 from hrpc.errors import HrpcError, StopError
 from hrpc.health import http
 from hrpc.health.service import HealthService
@@ -191,14 +192,12 @@ class Running:
         self._runtime.values[service.slot] = self._directory
 
     async def _start_serving(self) -> None:
-        from hrpc.engine.grpcio import GrpcioEngine
-
         s, enter = self.settings, self._steps.enter
         if s.health_port is not None:
             self.health_port = await enter("health", self._health_http(s.health_port))
         if s.metrics_port is not None:
             self.metrics_port = await enter("metrics", self._metrics_http(s.metrics_port))
-        engine = GrpcioEngine(s.interceptors)
+        engine = chosen(s)
         self.port = await enter("bind", self._bound(engine), leaving="close port")
         if self._directory is not None and s.upstreams:
             await enter("upstreams", self._upstreams(self._directory))

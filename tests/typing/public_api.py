@@ -25,6 +25,8 @@ server = hrpc.new_server(
     hrpc.with_databases(mysql.new(), redis.new(address="127.0.0.1", port=6379)),
     hrpc.with_health_check(),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
+    hrpc.with_metrics(port=2112),
+    hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
 )

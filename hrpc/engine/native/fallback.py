@@ -1,0 +1,55 @@
+"""What the native engine does not serve itself: grpcio, behind it on a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from hrpc.errors import BindError
+
+_LONGEST = 100
+"""Bytes in the path of a Unix socket: Linux takes 107, macOS 103."""
+
+
+class Fallback:
+    """A server of grpcio that only pygrpc-native, in this process, can reach."""
+
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+        self._server = grpc.aio.server(interceptors=list(interceptors))
+        self._folder: str | None = None
+
+    def bind(self) -> str:
+        """Makes the socket in a folder of its own, which only this user may enter; gives its path.
+
+        Raises `BindError`.
+        """
+        try:
+            # The folder for temporary files is only known to be writable once something was written there.
+            self._folder = tempfile.mkdtemp(prefix="hrpc-")
+            path = os.path.join(self._folder, "grpc.sock")
+            if len(os.fsencode(path)) > _LONGEST:
+                raise OSError(f"{path} is too long for the path of a socket")
+            self._server.add_insecure_port(f"unix:{path}")
+        except (OSError, RuntimeError) as error:
+            raise BindError(
+                "the native engine needs a folder for a Unix socket, and has none: "
+                f"{error}; set TMPDIR to a folder that this user can write to, or choose "
+                'hrpc.with_engine("grpcio")'
+            ) from error
+        return path
+
+    async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Begins to answer."""
+        self._server.add_generic_rpc_handlers(handlers)
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new call, gives the running ones `grace` seconds, and removes the socket."""
+        await self._server.stop(grace)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)

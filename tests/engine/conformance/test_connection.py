@@ -1,0 +1,91 @@
+"""Where a server listens, and who is at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+import hrpc
+from hrpc.errors import PortTaken, StartError
+from tests.echo import call
+from tests.engine.conformance.conftest import Engine
+
+
+async def peer(_: bytes, call: Any) -> bytes:
+    return call.peer().encode()  # type: ignore[no-any-return]
+
+
+async def test_the_peer_of_a_unary_call_is_written_as_grpcio_writes_it(engine: Engine) -> None:
+    server = engine.server(hrpc.with_listen_port(0, host="::"), Peer=peer)
+    async with server:
+        for host, expected in (("127.0.0.1", r"ipv4:127\.0\.0\.1:\d+"), ("[::1]", r"ipv6:%5B::1%5D:\d+")):
+            async with grpc.aio.insecure_channel(f"{host}:{server.port}") as channel:
+                assert re.fullmatch(expected, (await call(channel, "Peer")).decode())
+
+
+async def test_a_connection_without_tls_has_no_identity(engine: Engine) -> None:
+    seen: list[Any] = []
+
+    async def look(_: bytes, call: Any) -> bytes:
+        seen.append((dict(call.auth_context()), call.peer_identities(), call.peer_identity_key()))
+        return b""
+
+    async with engine.server(Look=look) as server, grpc.aio.insecure_channel(server.address) as channel:
+        await call(channel, "Look")
+    insecure = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
+    assert seen == [(insecure, None, None)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+async def test_port_0_is_a_free_one_on_every_kind_of_interface(engine: Engine, host: str) -> None:
+    async with engine.server(hrpc.with_listen_port(0, host=host)) as server:
+        assert server.port > 0
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            assert await call(channel, "Echo") == b"x"
+
+
+async def test_a_port_in_use_is_named_with_the_option_to_change(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"127.0.0.1:{port} is in use .*hrpc.with_listen_port") as caught:
+            async with engine.server(hrpc.with_listen_port(port, host="127.0.0.1")):
+                raise AssertionError("it must not start")
+        assert isinstance(caught.value.__cause__, PortTaken)
+
+
+async def test_two_servers_never_share_a_port(engine: Engine) -> None:
+    async def second(port: int) -> None:
+        async with engine.server(hrpc.with_listen_port(port, host="127.0.0.1")):
+            raise AssertionError("it must not start")
+
+    async with engine.server() as server:
+        with pytest.raises(StartError, match=f"127.0.0.1:{server.port} is in use"):
+            await asyncio.to_thread(lambda: asyncio.run(second(server.port)))
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            assert await call(channel, "Echo") == b"x"
+
+
+async def test_the_port_is_free_again_when_the_server_has_stopped(engine: Engine) -> None:
+    async with engine.server() as server:
+        port = server.port
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await call(channel, "Echo")
+    for _ in range(3):
+        async with engine.server(hrpc.with_listen_port(port, host="127.0.0.1")) as server:
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                assert await call(channel, "Echo") == b"x"
+
+
+async def test_hundreds_of_connections_are_served_at_once(engine: Engine) -> None:
+    # Without a pool of its own, each channel would share the connections of the others.
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with engine.server() as server:
+        channels = [grpc.aio.insecure_channel(server.address, own) for _ in range(200)]
+        assert await asyncio.gather(*(call(channel, "Echo") for channel in channels)) == [b"x"] * 200
+        await asyncio.gather(*(channel.close() for channel in channels))
