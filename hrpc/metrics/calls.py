@@ -31,7 +31,7 @@ _KINDS = {
 
 
 class MethodCalls:
-    """The calls of one method. Not safe for threads: they are counted either on the loop or under a lock.
+    """The calls of one method. Not safe for threads: all are counted in the event loop.
 
     The messages of streams are counted by whoever sees them, in `received` and `sent`. Where a call has one message,
     that one is not counted here: it was received with every call that started, and sent with every one that ended OK.

@@ -57,7 +57,9 @@ class Exposition:
         for piece in self._calls.pieces(Spelling(openmetrics, escaping or "underscores")):
             parts.append(piece)
             await asyncio.sleep(0)
-        parts += [self._encoded(family, encode) for family in self._families()]
+        for family in self._families():
+            parts.append(self._encoded(family, encode))
+            await asyncio.sleep(0)
         if openmetrics:
             parts.append(_END)
         response = web.Response(

@@ -90,6 +90,11 @@ async def test_pools_registration_and_ages_are_there(
         assert value(found, "hrpc_config_age_seconds", key="metrics-test/key") >= 0
 
 
+async def test_lines_that_the_log_has_dropped_are_counted() -> None:
+    async with a_server() as server:
+        assert value(await samples(server), "hrpc_log_dropped_total") == 0
+
+
 async def test_openmetrics_is_given_to_who_asks_for_it() -> None:
     async with a_server() as server, grpc.aio.insecure_channel(server.address) as channel:
         await call(channel, "Echo")
