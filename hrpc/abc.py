@@ -69,6 +69,10 @@ class Database(Protocol):
         """
 
 
+KEEPALIVE_META = "keepalive"
+"""The key of an instance's meta that says how many seconds it wants between two pings of a client."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One running copy of a service, as a registry knows it."""

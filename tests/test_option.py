@@ -84,6 +84,17 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_restart_listeners(None), OptionError, "with_restart_listeners"),  # type: ignore[arg-type]
         (lambda: hrpc.with_graceful_stop(grace=-1), OptionError, "grace"),
         (lambda: hrpc.with_graceful_stop(drain_delay=float("nan")), OptionError, "drain_delay"),
+        (lambda: hrpc.with_message_limits(receive=-1), OptionError, "receive=-1"),
+        (lambda: hrpc.with_message_limits(send=1.5), OptionError, "send=1.5"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_keepalive(time=0), OptionError, "time=0"),
+        (lambda: hrpc.with_keepalive(age=float("inf")), OptionError, "age=inf"),
+        (lambda: hrpc.with_keepalive(permit_without_stream=1), OptionError, "True or False"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_compression("zstd"), OptionError, "with_compression"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_max_streams(0), OptionError, "with_max_streams"),
+        (lambda: hrpc.with_reflection("yes"), OptionError, "with_reflection"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_channelz(None), OptionError, "with_channelz"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_server_certs("a.pem", ""), OptionError, "private=''"),
+        (lambda: hrpc.with_server_certs("a.pem", "b.pem", b"ca"), OptionError, "client_ca"),  # type: ignore[arg-type]
         (lambda: hrpc.with_stack_skip(-1), OptionError, "with_stack_skip"),
         (lambda: hrpc.with_listen_port(1, host=""), OptionError, "host"),
     ],
@@ -104,6 +115,8 @@ def test_what_only_shows_in_the_whole_is_refused_by_new_server() -> None:
         settings(hrpc.with_databases(mysql.new(address="a", dbname="b", username="c"), mysql.new()))
     with pytest.raises(OptionError, match="with_upstreams needs"):
         settings(hrpc.with_upstreams("users"))
+    with pytest.raises(OptionError, match=r"Consul has no client certificate.*with_health_check"):
+        settings(hrpc.with_server_certs("a", "b", client_ca="c"), hrpc.with_consul())
     with pytest.raises(OptionError, match="not 'orders'"):
         fold(["orders"], {})  # type: ignore[list-item]
 

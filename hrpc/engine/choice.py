@@ -18,4 +18,4 @@ def chosen(settings: Settings) -> Engine:
     from hrpc.engine.grpcio import GrpcioEngine
 
     logger.info("gRPC is served by grpcio {}", grpc.__version__)
-    return GrpcioEngine(settings.interceptors)
+    return GrpcioEngine(settings)

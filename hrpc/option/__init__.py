@@ -7,6 +7,7 @@ An option is checked where it is made; what only shows when all are known is che
 from hrpc.option.audit import with_audit_log
 from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
+from hrpc.option.diagnostics import with_channelz, with_reflection
 from hrpc.option.engine import with_engine
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
@@ -21,7 +22,6 @@ from hrpc.option.options import (
     with_listen_port,
     with_registration,
     with_restart_listeners,
-    with_server_certs,
     with_server_name,
     with_stack_skip,
     with_target,
@@ -31,6 +31,8 @@ from hrpc.option.settings import (
     AuditSettings,
     Certificates,
     Environment,
+    Keepalive,
+    MessageLimits,
     Option,
     RegistrationSettings,
     Settings,
@@ -39,6 +41,8 @@ from hrpc.option.settings import (
     fold,
     of_method,
 )
+from hrpc.option.tls import with_server_certs
+from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
 
 __all__ = [
     "AuditSettings",
@@ -46,6 +50,8 @@ __all__ = [
     "Consul",
     "EngineSettings",
     "Environment",
+    "Keepalive",
+    "MessageLimits",
     "Option",
     "RegistrationSettings",
     "Settings",
@@ -54,6 +60,8 @@ __all__ = [
     "fold",
     "of_method",
     "with_audit_log",
+    "with_channelz",
+    "with_compression",
     "with_consul",
     "with_databases",
     "with_default_timeout",
@@ -64,8 +72,12 @@ __all__ = [
     "with_handler_threads",
     "with_health_check",
     "with_interceptors",
+    "with_keepalive",
     "with_listen_port",
+    "with_max_streams",
+    "with_message_limits",
     "with_metrics",
+    "with_reflection",
     "with_registration",
     "with_restart_listeners",
     "with_server_certs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -13,7 +12,6 @@ from hrpc.option import checks
 from hrpc.option.consul import Consul
 from hrpc.option.settings import (
     DEFAULT_HEALTH_PORT,
-    Certificates,
     Environment,
     Hook,
     Option,
@@ -72,14 +70,14 @@ def with_registration(
 
     `address` is what others connect to; when not given, ``HRPC_ADVERTISE``, ``POD_IP``, or the address of the route to
     Consul. Consul asks the health check every `check_interval` seconds, and removes an instance whose check stayed
-    critical for `deregister_after` seconds (at least 60, Consul's own floor). `meta` takes up to 62 keys.
+    critical for `deregister_after` seconds (at least 60, Consul's own floor). `meta` takes up to 61 keys.
     The limits of `meta` are Consul's (https://developer.hashicorp.com/consul/api-docs/agent/service#meta).
     """
     option = "hrpc.with_registration"
     checks.count(option, "weight", weight, 1, 65535)
     meta = dict(meta or {})
-    if len(meta) > 62:
-        raise OptionError(f"{option}: meta has {len(meta)} keys, Consul takes 64 and hrpc uses 2")
+    if len(meta) > 61:
+        raise OptionError(f"{option}: meta has {len(meta)} keys, Consul takes 64 and hrpc uses 3")
     for key, value in meta.items():
         if not isinstance(key, str) or not _META_KEY.fullmatch(key):
             raise OptionError(f"{option}: meta key {key!r} takes 1 to 128 of A-Z a-z 0-9 _ -")
@@ -122,11 +120,6 @@ def with_target(kind: Literal["auto", "name", "address"]) -> Option:
 def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
     """Answer health probes over HTTP on `port`; Consul asks there, too."""
     return Option("with_health_check", {"health_port": checks.port("hrpc.with_health_check", port)})
-
-
-def with_server_certs(public: str | os.PathLike[str], private: str | os.PathLike[str]) -> Option:
-    """Serve TLS with these PEM files: the certificate (and its chain), and its private key."""
-    return Option("with_server_certs", {"certificates": Certificates(os.fspath(public), os.fspath(private))})
 
 
 def with_interceptors(*interceptors: Any) -> Option:

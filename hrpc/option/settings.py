@@ -34,10 +34,32 @@ class Environment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Paths of the server's PEM files: the certificate with its chain, and its private key."""
+    """Paths of the server's PEM files: the certificate with its chain, its private key, and who vouches for clients."""
 
     public: str
     private: str
+    client_ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """How large one message may be, in bytes. See `with_message_limits`."""
+
+    receive: int = 4 * 1024 * 1024
+    send: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """When connections are asked for a sign of life, and when they are closed, in seconds. See `with_keepalive`."""
+
+    time: float = 10.0
+    timeout: float = 2.0
+    minimum: float = 5.0
+    permit_without_stream: bool = True
+    idle: float | None = None
+    age: float | None = None
+    age_grace: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +135,12 @@ class Settings:
     metrics_port: int | None = None
     metrics_buckets: tuple[float, ...] = DEFAULT_BUCKETS
     certificates: Certificates | None = None
+    message_limits: MessageLimits = MessageLimits()
+    keepalive: Keepalive = Keepalive()
+    compression: Literal["gzip", "deflate"] | None = None
+    max_streams: int | None = None
+    reflection: bool | None = None
+    channelz: bool | None = None
     interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
@@ -166,6 +194,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     native.check(settings, environ)
     _check_ports(settings)
     _check_databases(settings)
+    _check_client_certificates(settings)
     if settings.upstreams and settings.consul is None:
         raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
     return settings
@@ -196,3 +225,14 @@ def _check_databases(settings: Settings) -> None:
                 f"{database.name}.new(address=…), or pass hrpc.with_consul(…) to read the KV key "
                 f"{settings.kv_prefix}/databases/{database.name}"
             )
+
+
+def _check_client_certificates(settings: Settings) -> None:
+    certificates = settings.certificates
+    if certificates is None or certificates.client_ca is None or settings.consul is None:
+        return
+    if settings.health_port is None:
+        raise OptionError(
+            "hrpc.with_server_certs(client_ca=…): Consul has no client certificate, so it cannot ask the gRPC port "
+            "whether the service is well; pass hrpc.with_health_check() for a port that it can ask"
+        )

@@ -20,6 +20,11 @@ class Recorder:
         self.generic: list[grpc.GenericRpcHandler] = []
         self._closed = False
 
+    @property
+    def services(self) -> set[str]:
+        """The names of the services whose methods are known."""
+        return {path.split("/")[1] for path in self.methods}
+
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
         """What ``add_…Servicer_to_server`` calls with the methods of a service."""
         self._check_open()

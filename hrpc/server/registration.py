@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from hrpc.abc import Check, Registration, endpoint
+from hrpc.abc import KEEPALIVE_META, Check, Registration, endpoint
 from hrpc.option import Settings
 
 
@@ -17,6 +17,8 @@ def registration(settings: Settings, address: str, port: int, health_port: int |
     own = settings.registration
     tls = settings.certificates is not None
     meta = {"protocol": "grpcs" if tls else "grpc", **own.meta}
+    if settings.keepalive.permit_without_stream:
+        meta.setdefault(KEEPALIVE_META, f"{settings.keepalive.minimum:g}")
     if own.version is not None:
         meta["version"] = own.version
     limits = (own.check_interval, own.check_timeout, own.deregister_after)

@@ -29,6 +29,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.rpc.router import Router
 from hrpc.rpc.threads import DaemonThreads
 from hrpc.rpc.wrapper import Wrapper
+from hrpc.server.diagnostics import Diagnostics
 from hrpc.server.drain import drain, noticed
 from hrpc.server.methods import Methods
 from hrpc.server.pools import Pools
@@ -184,7 +185,7 @@ class Running:
         s = self.settings
         assert s.consul is not None
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
-        connections = await self._steps.enter("connections", Connections())
+        connections = await self._steps.enter("connections", Connections(s.keepalive))
         self._consul = await self._steps.enter("consul", _connected(s.consul))
         self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
         self._runtime.values[configs.slot] = self._configs
@@ -271,8 +272,14 @@ class Running:
 
     @asynccontextmanager
     async def _bound(self, engine: Engine) -> AsyncIterator[int]:
+        certificates = None
+        if self.settings.certificates is not None:
+            from hrpc.engine.certificates import CertificateFiles
+
+            certificates = CertificateFiles(self.settings.certificates)
+            self._runtime.restart_hooks.insert(0, certificates.reload)
         try:
-            yield await engine.bind(self.settings.host, self.settings.port, self.settings.certificates)
+            yield await engine.bind(self.settings.host, self.settings.port, certificates)
         finally:
             await engine.stop(0)
 
@@ -287,9 +294,12 @@ class Running:
 
     @asynccontextmanager
     async def _serving(self, engine: Engine) -> AsyncIterator[None]:
-        health = HealthService(self._health, {path.split("/")[1] for path in self._recorder.methods})
+        services = self._recorder.services
+        health = HealthService(self._health, services)
         own = Recorder()
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
+        diagnostics = Diagnostics(self.settings)
+        diagnostics.add_to(own, services)
         threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
         failures = Failures(self._pools.unavailable)
         methods = Methods(self.settings, self._calls, self._recorder)
@@ -300,6 +310,7 @@ class Running:
             yield
         finally:
             health.end_watches()
+            diagnostics.end_streams()
             await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
             threads.shutdown()
 

@@ -17,7 +17,7 @@ import grpc.aio
 
 from hrpc import context
 from hrpc.abc import Instance
-from hrpc.service.connections import Connection, Connections
+from hrpc.service.connections import Connection, Connections, Dial
 
 FIRST_ANSWER_LIMIT = 5.0
 """Seconds that entering a channel waits for the registry's first answer."""
@@ -53,7 +53,7 @@ class Channel(grpc.aio.Channel):
         self._source = source
         self._connections = connections
         self._server_name = server_name
-        self._taken: dict[str, Connection] = {}
+        self._taken: dict[Dial, Connection] = {}
         self._next: Iterator[Connection] = iter(())
         self._turning = asyncio.Event()
         source.on_change(self._turn)
@@ -151,11 +151,11 @@ class Channel(grpc.aio.Channel):
         await self._turning.wait()
 
     def _turn(self) -> None:
-        endpoints = list(dict.fromkeys(instance.endpoint for instance in self._source.instances))
+        dials = dict.fromkeys(Dial.of(instance) for instance in self._source.instances)
         before, self._taken = self._taken, {}
-        for endpoint in endpoints:
-            kept = before.pop(endpoint) if endpoint in before else None
-            self._taken[endpoint] = kept or self._connections.take(endpoint, id(self))
+        for dial in dials:
+            kept = before.pop(dial) if dial in before else None
+            self._taken[dial] = kept or self._connections.take(dial, id(self))
         self._next = itertools.cycle(self._taken.values())
         self._turning.set()
         self._turning = asyncio.Event()

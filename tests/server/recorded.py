@@ -16,9 +16,9 @@ from tests.echo import Gate, add_echo
 LOCAL = hrpc.with_listen_port(0, host="127.0.0.1")
 
 
-def a_server(*options: hrpc.Option, gate: Gate | None = None) -> hrpc.Server:
+def a_server(*options: hrpc.Option, gate: Gate | None = None, **methods: Any) -> hrpc.Server:
     server = hrpc.new_server(hrpc.with_server_name("life"), LOCAL, *options)
-    add_echo(server, gate)
+    add_echo(server, gate, **methods)
     return server
 
 

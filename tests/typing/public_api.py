@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, assert_type
 
 import grpc.aio
@@ -29,6 +30,13 @@ server = hrpc.new_server(
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
+    hrpc.with_message_limits(receive=1024, send=1024),
+    hrpc.with_keepalive(time=10, timeout=2.0, idle=30, age=55, age_grace=5),
+    hrpc.with_compression("gzip"),
+    hrpc.with_max_streams(100),
+    hrpc.with_server_certs("tls.crt", Path("tls.key"), client_ca="ca.crt"),
+    hrpc.with_reflection(),
+    hrpc.with_channelz(False),
 )
 life.when_exit(close_something)
 life.when_restart(lambda: None)
@@ -95,6 +103,7 @@ def mistakes() -> None:
     hrpc.with_listen_port("8888")  # type: ignore[arg-type]
     hrpc.with_consul("127.0.0.1:8500")  # type: ignore[arg-type]
     metrics.incr("paid", by="2")  # type: ignore[arg-type]
+    hrpc.with_compression("zstd")  # type: ignore[arg-type]
     hrpc.with_target("dns")  # type: ignore[arg-type]
     mysql.new(host="127.0.0.1")  # type: ignore[call-arg]
     redis.new(port="6379")  # type: ignore[arg-type]

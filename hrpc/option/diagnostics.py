@@ -1,0 +1,32 @@
+"""Services that tell developers about a server."""
+
+from __future__ import annotations
+
+from hrpc.errors import OptionError
+from hrpc.option.settings import Option
+
+
+def with_reflection(wanted: bool = True) -> Option:
+    """Whether clients may ask which services and messages there are, as grpcurl and Postman do.
+
+    When not given, they may outside of production, as far as ``hrpc[reflection]`` is installed
+    (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md). Raises `OptionError`; the start raises
+    `StartError` when it is wanted and not installed.
+    """
+    return Option("with_reflection", {"reflection": _yes_or_no("hrpc.with_reflection", wanted)})
+
+
+def with_channelz(wanted: bool = True) -> Option:
+    """Whether clients may ask for the connections of the process, the calls on them, and both addresses.
+
+    When not given, they may outside of production, as far as ``hrpc[reflection]`` is installed
+    (https://github.com/grpc/proposal/blob/master/A14-channelz.md). Raises `OptionError`; the start raises `StartError`
+    when it is wanted and not installed.
+    """
+    return Option("with_channelz", {"channelz": _yes_or_no("hrpc.with_channelz", wanted)})
+
+
+def _yes_or_no(option: str, wanted: object) -> bool:
+    if not isinstance(wanted, bool):
+        raise OptionError(f"{option}({wanted!r}): takes True or False")
+    return wanted
