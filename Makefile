@@ -9,6 +9,7 @@ endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROTOS := $(sort $(wildcard examples/*/*.proto))
+OWN_PROTOS := $(sort $(wildcard hrpc/*/*.proto))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,8 +29,12 @@ check: $(INSTALLED) ## lint, format, types, layers
 	@failed=; for step in "ruff check" "ruff format --check" mypy lint-imports; do \
 		echo "$(BIN)/$$step"; $(BIN)/$$step || failed=yes; done; test -z "$$failed"
 
-proto: $(INSTALLED) ## generate the code of examples/*/*.proto beside them
+proto: $(INSTALLED) ## generate the code of examples/*/*.proto and hrpc/*/*.proto beside them
 	$(if $(PROTOS),$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS))
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(OWN_PROTOS)
+	@# Ours also runs with a protobuf older than that of grpcio-tools here: without the check of its version.
+	@sed -i.bak -e '/^from .* as _runtime_version$$/d' -e '/^_runtime_version/,/^)$$/d' $(OWN_PROTOS:.proto=_pb2.py)
+	@rm -f $(OWN_PROTOS:.proto=_pb2.py.bak)
 
 services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctrl-C
 	@BIN=$(BIN) scripts/run-services

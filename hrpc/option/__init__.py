@@ -9,6 +9,7 @@ from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
 from hrpc.option.engine import with_engine
+from hrpc.option.errors import with_error_details
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -33,6 +34,7 @@ from hrpc.option.settings import (
     Environment,
     Keepalive,
     MessageLimits,
+    ErrorSettings,
     Option,
     RegistrationSettings,
     Settings,
@@ -52,6 +54,7 @@ __all__ = [
     "Environment",
     "Keepalive",
     "MessageLimits",
+    "ErrorSettings",
     "Option",
     "RegistrationSettings",
     "Settings",
@@ -67,6 +70,7 @@ __all__ = [
     "with_default_timeout",
     "with_engine",
     "with_environment",
+    "with_error_details",
     "with_exit_listeners",
     "with_graceful_stop",
     "with_handler_threads",

@@ -98,6 +98,16 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorSettings:
+    """What of an error a caller sees; None is as it is usual where the service runs. See `with_error_details`."""
+
+    host: bool | None = None
+    stack: bool = False
+    context: bool | None = None
+    source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """The longest that calls may take, in seconds; None for no limit. See `with_default_timeout`."""
 
@@ -148,6 +158,7 @@ class Settings:
     timeouts: Timeouts = Timeouts()
     handler_threads: int = 32
     engine: EngineSettings = field(default_factory=EngineSettings)
+    errors: ErrorSettings = ErrorSettings()
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
 
@@ -162,6 +173,13 @@ class Settings:
         if self.stop.drain_delay is not None:
             return self.stop.drain_delay
         return 1.0 if self.consul is not None else 0.0
+
+    @property
+    def shown_of_errors(self) -> ErrorSettings:
+        """`errors`, where None has become what is usual in this environment."""
+        usual = self.environment is not Environment.PRODUCTION
+        host, context = (usual if flag is None else flag for flag in (self.errors.host, self.errors.context))
+        return replace(self.errors, host=host, context=context)
 
 
 @dataclass(frozen=True, slots=True)

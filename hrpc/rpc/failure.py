@@ -1,4 +1,7 @@
-"""What a client is told when a handler fails: never the exception's own words, always an id to look up in the log."""
+"""What a client is told when a handler fails: the error that was raised for it, else never the exception's own words.
+
+An id to look up in the log always goes along.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,15 @@ import grpc
 import grpc.aio
 from loguru import logger
 
-from hrpc.errors import ConsulUnreachable, DatabaseUnavailable, ServiceNotFound
+from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, ServiceNotFound
 from hrpc.rpc.call import Call
+from hrpc.rpc.error_details import ROOM, Encoder, size_of
+from hrpc.rpc.upstream_error import STATUS_DETAILS
 
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+# What is the service's own fault, also when it says so itself, has to be in its log.
+_FAULTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
 _UNAVAILABLE = (DatabaseUnavailable, ServiceNotFound, ConsulUnreachable)
 
 # A handler is cancelled both when the client goes away and when the deadline passes. gRPC does not say which; the
@@ -23,12 +32,13 @@ _DEADLINE_MARGIN = 0.05
 class Failures:
     """Tells what a failure means; logs the ones that are not the handler's own answer."""
 
-    def __init__(self, unavailable: Callable[[BaseException], str | None]) -> None:
+    def __init__(self, unavailable: Callable[[BaseException], str | None], details: Encoder) -> None:
         """`unavailable` names the database that is away, for a driver's error that says so."""
         self._unavailable = unavailable
+        self._details = details
 
-    def status(self, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str]:
-        """The code and the details to abort this call with, as left in ``call.status`` as well.
+    def status(self, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str, Metadata]:
+        """The code, the details and the trailing metadata to abort this call with; the code is left in `call` as well.
 
         Raises what is to be raised instead: `error` itself when it is the handler's abort or the end of the call.
         """
@@ -40,24 +50,56 @@ class Failures:
             late = remaining is not None and remaining < _DEADLINE_MARGIN
             call.status = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise error
-        call.status, details = self._log(error)
+        for_caller = _for_caller(error)
+        metadata = _set_by_handler(call)
+        if for_caller is not None:
+            call.status = for_caller.grpc_code
+            message, encoded = self._details.encode(for_caller, ROOM - size_of(metadata))
+            _log_fault(error, for_caller)
+        else:
+            call.status, message, encoded = self._not_for_caller(error)
         if call.aborted:
             call.status = call.code() or call.status
             raise grpc.aio.AbortError("failed after its abort") from error
-        return call.status, details
+        return call.status, message, (*metadata, (STATUS_DETAILS, encoded))
 
-    def _log(self, error: BaseException) -> tuple[grpc.StatusCode, str]:
+    def _not_for_caller(self, error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
         error_id = secrets.token_hex(6)
         log = logger.bind(error_id=error_id)
-        name = self._unavailable(error)
-        if name is None and _is_upstream_away(error):
-            name = "an upstream"
-        if name is not None:
-            log.warning("call failed, {} is unavailable: {} (error id {})", name, error, error_id)
-            return grpc.StatusCode.UNAVAILABLE, f"{name} is unavailable (error id {error_id})"
-        # The words of an exception can hold secrets, and mean nothing to the caller.
-        log.opt(exception=error).error("call failed with {} (error id {})", type(error).__name__, error_id)
-        return grpc.StatusCode.INTERNAL, f"internal error (error id {error_id})"
+        away = self._unavailable(error)
+        if away is None and _is_upstream_away(error):
+            away = "an upstream"
+        if away is not None:
+            log.warning("call failed, {} is unavailable: {} (error id {})", away, error, error_id)
+            code, name, message = grpc.StatusCode.UNAVAILABLE, "Unavailable", f"{away} is unavailable"
+        else:
+            # The words of an exception can hold secrets, and mean nothing to the caller.
+            log.opt(exception=error).error("call failed with {} (error id {})", type(error).__name__, error_id)
+            code, name, message = grpc.StatusCode.INTERNAL, "Internal", "internal error"
+        message = f"{message} (error id {error_id})"
+        return code, message, self._details.neutral(code, message, name, error_id)
+
+
+def _for_caller(error: BaseException) -> CallError | None:
+    """The error that the handler has raised for its caller, also out of a task group."""
+    if isinstance(error, CallError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [_for_caller(each) for each in error.exceptions]
+        return found[0] if all(found) else None
+    return None
+
+
+def _log_fault(raised: BaseException, error: CallError) -> None:
+    if error.grpc_code in _FAULTS:
+        logger.bind(error_id=error.id).opt(exception=raised).error("call failed with {} (error id {})", error, error.id)
+
+
+def _set_by_handler(call: Call) -> Metadata:
+    # An abort with metadata of its own replaces what the handler has set.
+    if (metadata := getattr(call, "trailing_metadata", None)) is None:
+        return ()
+    return tuple((key, value) for key, value in metadata() or () if key != STATUS_DETAILS)
 
 
 def _is_upstream_away(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
+from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.recorder import Recorder
@@ -301,7 +302,7 @@ class Running:
         diagnostics = Diagnostics(self.settings)
         diagnostics.add_to(own, services)
         threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
-        failures = Failures(self._pools.unavailable)
+        failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
         methods = Methods(self.settings, self._calls, self._recorder)
         wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
         router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)

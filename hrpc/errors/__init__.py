@@ -29,8 +29,17 @@
     │   │   └── PoolTimeout         every connection stayed in use
     │   └── DatabaseRefused         reached, but it does not let us in
     ├── MetricError                 a metric that was registered or used as it cannot be (also a ValueError)
-    └── ServiceError
-        └── ServiceNotFound         no instance that passes its checks
+    ├── ServiceError
+    │   └── ServiceNotFound         no instance that passes its checks
+    └── CallError                   what a handler raises for its caller; yours derive from it (also an AioRpcError)
+        ├── Unknown                 HRPC 1000
+        ├── NotFound                HRPC 1001
+        ├── AlreadyExists           HRPC 1002
+        ├── Validation              HRPC 1003: the request is wrong
+        ├── Overloaded              HRPC 1004: a limit is reached
+        ├── Unauthenticated         HRPC 1005
+        ├── PermissionDenied        HRPC 1006
+        └── Unavailable             HRPC 1007: what the call needs is away
 
 What happened, to which option, key or address, and what to do about it stands in the message; the error of a library
 below is kept as ``__cause__``.
@@ -40,13 +49,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-class HrpcError(Exception):
-    """The root of the tree."""
-
-
-class OptionError(HrpcError, ValueError):
-    """An option, or a combination of options, that cannot work."""
+from hrpc.errors.builtin import AlreadyExists as AlreadyExists
+from hrpc.errors.builtin import NotFound as NotFound
+from hrpc.errors.builtin import Overloaded as Overloaded
+from hrpc.errors.builtin import PermissionDenied as PermissionDenied
+from hrpc.errors.builtin import Unauthenticated as Unauthenticated
+from hrpc.errors.builtin import Unavailable as Unavailable
+from hrpc.errors.builtin import Unknown as Unknown
+from hrpc.errors.builtin import Validation as Validation
+from hrpc.errors.call import CallError as CallError
+from hrpc.errors.call import Hop as Hop
+from hrpc.errors.root import HrpcError as HrpcError
+from hrpc.errors.root import OptionError as OptionError
 
 
 class MissingServerName(OptionError):

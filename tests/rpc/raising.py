@@ -1,0 +1,88 @@
+"""Servers whose handlers raise errors for their callers, and callers that catch them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+import hrpc
+from hrpc.rpc.upstream_error import error_of
+
+SERVICE = "test.Raising"
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+def raising_server(make: Callable[[], BaseException], *options: hrpc.Option, name: str = "shop") -> hrpc.Server:
+    """A server with a method for each kind of call, in coroutines and (`…_in_thread`) in threads: all raise."""
+
+    async def one(_: Any, __: Any) -> bytes:
+        raise make()
+
+    async def many(_: Any, __: Any) -> AsyncIterator[bytes]:
+        yield b"first"
+        raise make()
+
+    def one_in_thread(_: Any, __: Any) -> bytes:
+        raise make()
+
+    def many_in_thread(_: Any, __: Any) -> Any:
+        yield from ()
+        raise make()
+
+    return a_server(name, *options, one=one, many=many, one_in_thread=one_in_thread, many_in_thread=many_in_thread)
+
+
+def a_server(name: str, *options: hrpc.Option, **methods: Any) -> hrpc.Server:
+    """A server whose methods are these: with `many` in their name they stream responses."""
+    server = hrpc.new_server(hrpc.with_server_name(name), hrpc.with_listen_port(0, host="127.0.0.1"), *options)
+    handlers = {}
+    for request in ("unary", "stream"):
+        for method, behaviour in methods.items():
+            kind = f"{request}_stream" if "many" in method else f"{request}_unary"
+            make = getattr(grpc, f"{kind}_rpc_method_handler")
+            handlers[method.replace("one", kind).replace("many", kind)] = make(behaviour)
+    server.add_registered_method_handlers(SERVICE, handlers)
+    return server
+
+
+async def answer(address: str, kind: str = "unary_unary", suffix: str = "") -> Any:
+    """Makes the call; gives the last response, or raises the error as the other side has raised it."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            method = getattr(channel, kind)(f"/{SERVICE}/{kind}{suffix}")
+            running = method(b"x" if kind.startswith("unary") else iter([b"x"]), timeout=10)
+            if kind.endswith("_unary"):
+                return await running
+            return [response async for response in running][-1]
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
+
+
+@asynccontextmanager
+async def elsewhere(make: Callable[[], hrpc.Server]) -> AsyncIterator[str]:
+    """Runs another server, in an event loop of its own; gives its address."""
+    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    stop: list[Callable[[], Any]] = []
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        own = asyncio.get_running_loop()
+        stop.append(lambda: own.call_soon_threadsafe(stopped.set))
+        async with make() as server:
+            loop.call_soon_threadsafe(started.set_result, server.address)
+            await stopped.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    try:
+        yield await started
+    finally:
+        stop[0]()
+        await asyncio.to_thread(thread.join)
