@@ -61,6 +61,8 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_default_timeout(1, {"/a/b/c": 1.0}), OptionError, "'/a/b/c' is neither a method"),
         (lambda: hrpc.with_default_timeout(1, {"a/b": -1.0}), OptionError, r"with_default_timeout\(a/b=-1.0\)"),
         (lambda: hrpc.with_handler_threads(0), OptionError, r"with_handler_threads\(threads=0\)"),
+        (lambda: hrpc.with_error_details(stack=None), OptionError, "stack=None"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_error_details(host="no"), OptionError, "True or False"),  # type: ignore[arg-type]
         (lambda: hrpc.with_environment("prod"), OptionError, "development, testing, staging, production"),
         (lambda: hrpc.with_consul("127.0.0.1:8500"), OptionError, "hrpc.Consul"),  # type: ignore[arg-type]
         (lambda: Consul(address="no port:x"), OptionError, "CONFIGS_ADDR"),

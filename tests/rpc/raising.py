@@ -32,7 +32,7 @@ def raising_server(make: Callable[[], BaseException], *options: hrpc.Option, nam
         raise make()
 
     def many_in_thread(_: Any, __: Any) -> Any:
-        yield from ()
+        yield b"first"
         raise make()
 
     return a_server(name, *options, one=one, many=many, one_in_thread=one_in_thread, many_in_thread=many_in_thread)

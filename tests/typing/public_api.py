@@ -6,14 +6,21 @@ import asyncio
 from pathlib import Path
 from typing import Any, assert_type
 
+import grpc
 import grpc.aio
 from redis.asyncio import Redis
 
 import hrpc
-from hrpc import Consul, Environment, configs, life, metrics, service
+from hrpc import Consul, Environment, configs, errors, life, metrics, service
 from hrpc.database import mysql, redis
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, provide
+
+
+class OutOfStock(
+    errors.CallError, issuer="SHOP", code=2000, grpc_code=grpc.StatusCode.FAILED_PRECONDITION, message="out of stock"
+):
+    """An error of the user's."""
 
 
 async def close_something() -> None: ...
@@ -29,6 +36,7 @@ server = hrpc.new_server(
     hrpc.with_metrics(port=2112),
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
+    hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
     hrpc.with_message_limits(receive=1024, send=1024),
     hrpc.with_keepalive(time=10, timeout=2.0, idle=30, age=55, age_grace=5),
@@ -91,6 +99,17 @@ def in_a_thread() -> None:
     assert_type(hrpc.from_thread.run(job), int)
 
 
+async def in_a_caller() -> None:
+    try:
+        raise OutOfStock("only 3 left", retry_after=1.5, violations={"count": "too many"})
+    except OutOfStock as error:
+        assert_type(error.code(), grpc.StatusCode)
+        assert_type(error.retry_after, float | None)
+        assert_type(error.trace, tuple[errors.Hop, ...])
+    except grpc.aio.AioRpcError:
+        pass
+
+
 async def in_a_test() -> None:
     async with DevConsul(kv={"development/databases/mysql": {"address": "127.0.0.1"}}) as consul, server as running:
         assert_type(consul.address, str)
@@ -105,6 +124,8 @@ def mistakes() -> None:
     metrics.incr("paid", by="2")  # type: ignore[arg-type]
     hrpc.with_compression("zstd")  # type: ignore[arg-type]
     hrpc.with_target("dns")  # type: ignore[arg-type]
+    hrpc.with_error_details(stack=None)  # type: ignore[arg-type]
+    OutOfStock("only 3 left", retry="now")  # type: ignore[call-arg]
     mysql.new(host="127.0.0.1")  # type: ignore[call-arg]
     redis.new(port="6379")  # type: ignore[arg-type]
     hrpc.new_server("orders")  # type: ignore[arg-type]
