@@ -96,8 +96,9 @@ class _Requests:
     """The requests of a stream, for a thread."""
 
     def __init__(self, requests: AsyncIterator[Any], portal: Portal) -> None:
-        self._requests = aiter(requests)
+        self._requests = requests
         self._portal = portal
+        self._iterator: AsyncIterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -109,4 +110,6 @@ class _Requests:
         return request
 
     async def _next(self) -> Any:
-        return await anext(self._requests, _END)
+        if self._iterator is None:
+            self._iterator = aiter(self._requests)  # not before: grpc.aio's warns when it is made and never used
+        return await anext(self._iterator, _END)
