@@ -25,7 +25,7 @@ from hrpc.errors import call as call_errors
 from hrpc.option import ErrorSettings
 from hrpc.rpc.error_details import ROOM, Encoder, decode, size_of
 from hrpc.rpc.upstream_error import STATUS_DETAILS, error_of
-from tests.rpc.raising import KINDS, SERVICE, a_server, answer, elsewhere, raising_server
+from tests.rpc.raising import KINDS, SERVICE, a_server, answer, elsewhere, raising_server, taken
 
 
 class ShopError(CallError, issuer="TESTSHOP"):
@@ -124,7 +124,8 @@ async def test_an_error_shows_every_service_that_it_has_come_through(kind: str) 
     async with elsewhere(shop) as shop_address:
 
         def orders() -> hrpc.Server:
-            async def one(_: Any, __: Any) -> bytes:
+            async def one(request: Any, _: Any) -> bytes:
+                await taken(request)
                 try:
                     return await answer(shop_address, kind)
                 except OutOfStock as error:
@@ -348,6 +349,9 @@ def encoded(error: CallError | None = None) -> bytes:
     return Encoder("shop", ErrorSettings(True, True, True, True)).encode(error or OutOfStock())[1]
 
 
+SENT = encoded(OutOfStock(retry_after=1, violations={"a": "b"}))
+
+
 def test_the_error_of_a_call_without_details_is_given_back() -> None:
     for metadata in (None, grpc.aio.Metadata(), grpc.aio.Metadata(("a", "b"))):
         error = grpc.aio.AioRpcError(grpc.StatusCode.ABORTED, grpc.aio.Metadata(), metadata)
@@ -364,7 +368,7 @@ def test_garbled_details_change_nothing(data: bytes) -> None:
 
 @given(st.data())
 def test_details_that_were_damaged_on_their_way_raise_nothing(data: st.DataObject) -> None:
-    sent = bytearray(encoded(OutOfStock(retry_after=1, violations={"a": "b"})))
+    sent = bytearray(SENT)
     for _ in range(data.draw(st.integers(1, 5))):
         sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
     found = error_of(failed(bytes(sent)))
