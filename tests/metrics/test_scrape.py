@@ -127,13 +127,13 @@ async def test_answers_are_packed_for_who_takes_gzip(accepted: str, coding: str 
             assert "grpc_server_started_total" in await response.text()
 
 
-async def test_a_thousand_methods_are_scraped_whole() -> None:
-    methods = {f"Method{number}": echo for number in range(1000 - 7)}
+async def test_hundreds_of_methods_are_scraped_whole() -> None:
+    methods = {f"Method{number}": echo for number in range(900)}
     async with a_server(**methods) as server, grpc.aio.insecure_channel(server.address) as channel:
         await call(channel, "Method0")
-        await call(channel, "Method992")
+        await call(channel, "Method899")
         found = await samples(server)
     counted = {dict(labels)["grpc_method"] for name, labels in found if name == "grpc_server_started_total"}
     assert set(methods) <= counted
-    for method in ("Method0", "Method992"):
+    for method in ("Method0", "Method899"):
         assert value(found, "grpc_server_handled_total", **{**ECHO, "grpc_method": method}, grpc_code="OK") == 1
