@@ -43,6 +43,7 @@ from hrpc.option import (
     with_server_name,
     with_stack_skip,
     with_target,
+    with_tracing,
     with_upstreams,
 )
 from hrpc.server import Server, new_server
@@ -92,5 +93,6 @@ __all__ = [
     "with_server_name",
     "with_stack_skip",
     "with_target",
+    "with_tracing",
     "with_upstreams",
 ]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from hrpc.abc import Tracer
 from hrpc.errors import AlreadyRunning, NotRunning
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Runtime:
     def __init__(self, server_name: str, stack_skip: int = 1) -> None:
         self.server_name = server_name
         self.stack_skip = stack_skip
+        self.tracer: Tracer | None = None
+        """What traces calls and requests; None when nothing does. It is set before anything else is opened."""
         self.values: dict[Slot[Any], object] = {}
         self.exit_hooks: list[Hook] = []
         self.restart_hooks: list[Hook] = []
@@ -132,3 +135,9 @@ def current() -> Runtime | None:
         return _runtimes.get(asyncio.get_running_loop())
     except RuntimeError:
         return _of_thread.get()
+
+
+def tracer() -> Tracer | None:
+    """What traces in the current runtime. Whoever makes many requests asks once, when it opens."""
+    runtime = current()
+    return None if runtime is None else runtime.tracer

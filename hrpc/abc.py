@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -219,7 +219,48 @@ class Admission(Protocol):
 
 
 class Span(Protocol):
-    """One timed piece of work in a trace."""
+    """A call in a trace, from its making to `end`."""
 
     def end(self, code: grpc.StatusCode, error: BaseException | None) -> None:
-        """The work has ended, with this status; `error` is what it raised. Called in the task that began it."""
+        """The call has ended, with this status; `error` is what it raised. Called in the task that began it."""
+
+
+class OutgoingSpan(Span, Protocol):
+    """A call to another service."""
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What tells the callee of its place in the trace: ``traceparent`` and the like."""
+
+
+class RequestSpan(Protocol):
+    """A request to a database or to Consul in a trace, from its making to `end`."""
+
+    def end(self, error: BaseException | None = None, attributes: Mapping[str, str | int] | None = None) -> None:
+        """The request has been answered, or has failed with `error`; `attributes` are those of the answer."""
+
+
+class Tracer(Protocol):
+    """Tells an observer what calls do and how long it takes them. The names are OpenTelemetry's."""
+
+    def serving(self, path: str) -> Callable[[Any, Any], Span] | None:
+        """Asked once for each method that is served, ``/package.Service/Method``; None when it is not traced.
+
+        What it gives is called for each call, in the call's task, with the call's `hrpc.context.Context` (which is the
+        current one, and whose IDs it sets) and its ``grpc.aio.ServicerContext``.
+        """
+
+    def calling(self, path: str, target: str = "") -> Callable[[Any], OutgoingSpan] | None:
+        """The same for a method that is called; `target` is the name of the service, or its address.
+
+        What it gives is called for each call with the `hrpc.context.Context` that the call is made in, or None.
+        """
+
+    def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """Begins a request to a database or to Consul, as part of what the current task does."""
+
+    def request_in_call(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan | None:
+        """The same; None outside of what is traced already."""
+
+    def working(self, name: str) -> AbstractContextManager[None]:
+        """Makes what is done in the context one trace: for jobs, which no call has begun."""

@@ -75,7 +75,7 @@ def _noted(error: Exception, name: str) -> Exception:
 
 async def _run(hook: Hook) -> None:
     try:
-        result = hook() if _is_async(hook) else await _in_daemon_thread(hook)
+        result = hook() if _is_async(hook) else await in_daemon_thread(hook)
         if inspect.isawaitable(result):
             await result
     except (Exception, asyncio.CancelledError):
@@ -88,9 +88,9 @@ def _is_async(hook: Hook) -> bool:
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
 
 
-def _in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:
-    # A daemon thread, because the interpreter waits at its exit for those of an executor: a hook that hangs would
-    # keep the process for ever.
+def in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:
+    """Runs a function in a thread of its own, which does not keep the process when it hangs."""
+    # The interpreter waits at its exit for the threads of an executor.
     loop = asyncio.get_running_loop()
     future: asyncio.Future[object] = loop.create_future()
 

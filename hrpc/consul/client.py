@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -66,7 +67,8 @@ class Client:
 
     def fetch_instances(self, name: str, tag: str) -> tuple[Instance, ...]:
         """The passing instances of `name` with `tag`, asked for now; blocks the thread."""
-        return fetch(self._consul, lambda queries: queries.instances(name, tag))[1]
+        with self._transport.requests.traced("GET", f"/v1/health/service/{name}"):
+            return fetch(self._consul, lambda queries: queries.instances(name, tag))[1]
 
     async def read(self, key: str) -> bytes | None:
         """The value of a key now; None when there is none."""
@@ -90,7 +92,8 @@ class Client:
 
     def fetch_key(self, key: str) -> bytes | None:
         """The value of a key, asked for now; blocks the thread."""
-        return fetch(self._consul, lambda queries: queries.key(key))[1]
+        with self._transport.requests.traced("GET", f"/v1/kv/{key}"):
+            return fetch(self._consul, lambda queries: queries.key(key))[1]
 
     def end_watches(self) -> None:
         """Cancels all watches."""
@@ -115,7 +118,9 @@ class Client:
         return watch
 
     def _follow(self, watch: Watch[Any]) -> None:
-        self._running.append(self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}"))
+        # In a context of its own: it outlives the call that was the first to ask, and is no part of its trace.
+        run = self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}", context=contextvars.Context())
+        self._running.append(run)
 
 
 def _runs_in(loop: asyncio.AbstractEventLoop) -> bool:

@@ -18,6 +18,7 @@ import aiohttp
 import yarl
 from consul import base
 
+from hrpc.consul.requests import Requests
 from hrpc.errors import CertificateError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable, OptionError
 from hrpc.option import Consul
 
@@ -38,6 +39,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self._headers = _headers(consul)
         self._ssl = _ssl_context(consul) if consul.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
+        self.requests = Requests(self.base_uri)
 
     async def __aenter__(self) -> Self:
         connector: aiohttp.BaseConnector
@@ -66,6 +68,22 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         wait: float = 0.0,
     ) -> base.Response:
         """One request. `wait` is the time in seconds for which Consul may hold a blocking query."""
+        if wait or self.requests.tracer is None:
+            return await self._request(method, path, params, data, headers, wait)
+        with self.requests.traced(method, path) as answered:
+            response = await self._request(method, path, params, data, headers, wait)
+            answered(response.code)
+        return response
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        data: bytes | str | None,
+        headers: Mapping[str, str] | None,
+        wait: float,
+    ) -> base.Response:
         assert self._session is not None
         # Consul adds up to a sixteenth of the wait (https://developer.hashicorp.com/consul/api-docs/features/blocking).
         limit = self._consul.timeout + wait * 17 / 16

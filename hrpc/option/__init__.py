@@ -40,11 +40,13 @@ from hrpc.option.settings import (
     Settings,
     StopSettings,
     Timeouts,
+    TracingSettings,
     fold,
     of_method,
 )
 from hrpc.option.tls import with_server_certs
 from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
+from hrpc.option.tracing import with_tracing
 
 __all__ = [
     "AuditSettings",
@@ -60,6 +62,7 @@ __all__ = [
     "Settings",
     "StopSettings",
     "Timeouts",
+    "TracingSettings",
     "fold",
     "of_method",
     "with_audit_log",
@@ -88,5 +91,6 @@ __all__ = [
     "with_server_name",
     "with_stack_skip",
     "with_target",
+    "with_tracing",
     "with_upstreams",
 ]

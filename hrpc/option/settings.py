@@ -129,6 +129,14 @@ def of_method(values: Mapping[str, T], path: str, default: T) -> T:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """How calls are traced, as far as the code says it. See `with_tracing`."""
+
+    ratio: float | None = None
+    processors: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that a server is made from; the defaults are those of the Go framework."""
 
@@ -161,6 +169,7 @@ class Settings:
     errors: ErrorSettings = ErrorSettings()
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
+    tracing: TracingSettings | None = None
 
     @property
     def kv_prefix(self) -> str:
@@ -208,6 +217,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
         settings,
         consul=from_environment(settings.consul, environ),
         engine=native.from_environment(settings.engine, environ),
+        tracing=_tracing(settings, environ),
     )
     native.check(settings, environ)
     _check_ports(settings)
@@ -216,6 +226,14 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     if settings.upstreams and settings.consul is None:
         raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
     return settings
+
+
+def _tracing(settings: Settings, environ: Mapping[str, str]) -> TracingSettings | None:
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    names = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    is_asked_for = any(environ.get(name) for name in names) and environ.get(names[0], "").strip().lower() != "none"
+    return settings.tracing or (TracingSettings() if is_asked_for else None)
 
 
 def _check_ports(settings: Settings) -> None:

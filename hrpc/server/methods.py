@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hrpc.abc import Tracer
 from hrpc.errors import OptionError
 from hrpc.metrics.calls import Calls
 from hrpc.option import Settings
@@ -14,10 +15,11 @@ from hrpc.rpc.recorder import Handler, Recorder
 class Methods:
     """Describes the methods of one running server."""
 
-    def __init__(self, settings: Settings, calls: Calls, recorder: Recorder) -> None:
+    def __init__(self, settings: Settings, calls: Calls, recorder: Recorder, tracer: Tracer | None) -> None:
         """Raises `OptionError` for an option that names a method which `recorder` does not have."""
         self._settings = settings
         self._calls = calls
+        self._tracer = tracer
         check_known("hrpc.with_default_timeout", settings.timeouts.methods, recorder)
 
     def describe(self, path: str, handler: Handler) -> Method:
@@ -25,7 +27,8 @@ class Methods:
         counts = self._calls.method(path, handler.request_streaming, handler.response_streaming)
         if of_the_server(path):
             return Method(counts=counts)
-        return Method(counts=counts, timeout=self._settings.timeouts.of(path))
+        tracing = None if self._tracer is None else self._tracer.serving(path)
+        return Method(counts=counts, timeout=self._settings.timeouts.of(path), tracing=tracing)
 
 
 def check_known(option: str, names: Iterable[str], recorder: Recorder) -> None:

@@ -23,6 +23,7 @@ from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
+from hrpc.option.tracing import is_installed
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.in_thread import InThread
@@ -173,6 +174,9 @@ class Running:
         self._runtime.restart_hooks.extend(self.settings.restart_listeners)
         assert self._audit is not None
         await self._steps.enter(None, self._audit, leaving="log flushed")
+        if self.settings.tracing is not None:
+            # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
+            await self._steps.enter("tracing", self._tracing())
         if self.settings.consul is not None:
             await self._start_consul()
         for database in self.settings.databases:
@@ -251,6 +255,20 @@ class Running:
                 yield
 
     @asynccontextmanager
+    async def _tracing(self) -> AsyncIterator[None]:
+        if not is_installed():
+            logger.warning(
+                "{}: OTEL_* variables ask for tracing, but OpenTelemetry is not installed: pip install 'hrpc[otel]'",
+                self.name,
+            )
+            yield
+            return
+        from hrpc.tracing.provider import opened
+
+        async with opened(self.settings) as self._runtime.tracer:
+            yield
+
+    @asynccontextmanager
     async def _exit_hooks(self) -> AsyncIterator[None]:
         try:
             yield
@@ -303,7 +321,7 @@ class Running:
         diagnostics.add_to(own, services)
         threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
         failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
-        methods = Methods(self.settings, self._calls, self._recorder)
+        methods = Methods(self.settings, self._calls, self._recorder, self._runtime.tracer)
         wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
         router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
         await engine.start([router])

@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import struct
+from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
@@ -13,8 +14,10 @@ import aiomysql
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 from pymysql.err import MySQLError
 
+from hrpc import _runtime
 from hrpc.database.mysql import errors
 from hrpc.database.mysql.settings import MySQLSettings
+from hrpc.database.mysql.statements import Statements
 from hrpc.database.settings import Secret
 from hrpc.errors import DatabaseUnavailable
 
@@ -60,6 +63,7 @@ class Connection:
         "is_used_up",
         "raw",
         "since",
+        "statements",
     )
 
     def __init__(self, raw: Any, settings: MySQLSettings) -> None:
@@ -83,12 +87,27 @@ class Connection:
         """The session may have been changed: nobody else may have this connection."""
         self.is_rolled_back = False
         """The server ended the transaction by itself."""
+        self.statements: Statements | None = None
+        """What traces the statements, if they are traced."""
 
-    async def run(self, sql: str, args: tuple[Any, ...]) -> Outcome:
+    def run(self, sql: str, args: tuple[Any, ...]) -> Coroutine[Any, Any, Outcome]:
         """Runs one statement, with its arguments or one mapping of them, and reads its answer in full.
 
         Raises `DatabaseUnavailable`, and the driver's errors for what the server says about the statement.
         """
+        return self._run(sql, args) if self.statements is None else self._run_traced(self.statements, sql, args)
+
+    async def _run_traced(self, statements: Statements, sql: str, args: tuple[Any, ...]) -> Outcome:
+        span = statements.begin(sql)
+        try:
+            outcome = await self._run(sql, args)
+        except BaseException as error:
+            span.end(error, statements.answer(error))
+            raise
+        span.end()
+        return outcome
+
+    async def _run(self, sql: str, args: tuple[Any, ...]) -> Outcome:
         if self.busy:
             raise self._not_answered()
         cursor = _Cursor(self.raw)
@@ -207,6 +226,8 @@ async def _connect(settings: MySQLSettings) -> Connection:
         if settings.read_timeout is not None:
             await connection.run(_statement_limit(raw.get_server_info(), settings.read_timeout), ())
             connection.is_used_up = False
+        if (tracer := _runtime.tracer()) is not None:
+            connection.statements = Statements(tracer, settings, raw.get_server_info())
         undo.pop_all()
     return connection
 

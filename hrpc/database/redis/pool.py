@@ -18,7 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from hrpc import _runtime
 from hrpc.abc import PoolStats
+from hrpc.database.redis.commands import Commands, Traced, TracedRedis
 from hrpc.database.redis.errors import RedisClosed, RedisPoolTimeout, is_failure, not_connected
 from hrpc.database.redis.settings import RedisSettings
 from hrpc.errors import DatabaseUnavailable
@@ -172,6 +174,14 @@ class Client(Redis):
         self.blocking_client = blocking_client
 
 
+class TracedClient(Traced, Client):  # type: ignore[misc]
+    """The same, when its commands are traced."""
+
+    def __init__(self, commands: Commands, pool: _Pool, blocking_client: Redis) -> None:
+        super().__init__(pool, blocking_client)
+        self.commands = commands
+
+
 class OpenRedis:
     """An open Redis: an `hrpc.abc.Pool`. Belongs to one event loop."""
 
@@ -179,7 +189,14 @@ class OpenRedis:
         self._settings = settings
         self._pool = _Pool(settings, settings.read_timeout)
         self._blocking_pool = _Pool(settings, None)
-        self.client = Client(self._pool, Redis(connection_pool=self._blocking_pool))
+        # Not the client that is given out: a health check is no part of a trace.
+        self._pings = Redis(connection_pool=self._pool)
+        tracer = _runtime.tracer()
+        if tracer is None:
+            self.client = Client(self._pool, Redis(connection_pool=self._blocking_pool))
+        else:
+            commands = Commands(tracer, settings)
+            self.client = TracedClient(commands, self._pool, TracedRedis(commands, self._blocking_pool))
 
     async def ping(self) -> None:
         """Asks the server for a sign of life; raises `DatabaseUnavailable` or `DatabaseRefused` without one.
@@ -190,7 +207,7 @@ class OpenRedis:
             if self._pool.is_full:
                 await self._connect_apart()
             else:
-                await self.client.ping()
+                await self._pings.ping()
         except RedisError as error:
             raise not_connected(self._settings, error) from error
 

@@ -1,0 +1,208 @@
+"""The spans: what is told of a call, of a database and of Consul."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context as OTelContext
+from opentelemetry.trace import SpanKind, StatusCode
+
+from hrpc._version import __version__
+from hrpc.context import Context
+from hrpc.tracing import propagation
+from hrpc.tracing.servers import PROVIDER_KEY
+
+_UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.")
+# https://opentelemetry.io/docs/specs/semconv/rpc/grpc/: of the others, the caller is the cause.
+_SERVER_ERRORS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_CLIENT_ERRORS = frozenset(grpc.StatusCode) - {grpc.StatusCode.OK}
+
+
+class OpenTelemetry:
+    """Traces with an OpenTelemetry provider: an `hrpc.abc.Tracer`."""
+
+    def __init__(self, provider: trace.TracerProvider) -> None:
+        self.provider = provider
+        self._tracer = provider.get_tracer("hrpc", __version__)
+        # What a call runs in begins empty: nothing that the server's own tasks carry is its parent.
+        self._empty = otel.set_value(PROVIDER_KEY, provider, OTelContext())
+        self._is_usual = propagation.is_usual()
+
+    def serving(self, path: str) -> Callable[[Context, Any], CallSpan] | None:
+        """Begins the span of a call that is served; None for health checks, reflection and channelz."""
+        if path.startswith(_UNTRACED):
+            return None
+        start, empty, is_usual = self._tracer.start_span, self._empty, self._is_usual
+        name, attributes = _of_method(path)
+
+        def begin(context: Context, call: Any) -> CallSpan:
+            parent = empty
+            if context.parent_span_id or context.baggage:
+                parent = propagation.received(context, empty)
+            if not is_usual:
+                parent = propagation.extracted(call.invocation_metadata(), parent)
+            span = start(name, parent, SpanKind.SERVER, attributes)
+            _tell(context, span)
+            if span.is_recording():
+                span.set_attributes(_of_peer(call.peer()))
+                if context.trace_id != context.w3c_trace_id:
+                    span.set_attribute("hrpc.trace_id", context.trace_id)
+            # Not detached at the end: it is the call's own task, and what that starts stays a part of the trace.
+            current = trace.set_span_in_context(span, parent)
+            otel.attach(current)
+            return CallSpan(span, current, _SERVER_ERRORS)
+
+        return begin
+
+    def calling(self, path: str, target: str = "") -> Callable[[Context | None], CallSpan] | None:
+        """Begins the span of a call that is made; None for health checks, reflection and channelz."""
+        if path.startswith(_UNTRACED):
+            return None
+        start = self._tracer.start_span
+        name, attributes = _of_method(path)
+        attributes |= _of_target(target)
+
+        def begin(context: Context | None) -> CallSpan:
+            parent = otel.get_current()
+            if context is not None and context.parent_span_id and not _is_traced(parent):
+                parent = propagation.received(context, parent)
+            span = start(name, parent, SpanKind.CLIENT, attributes)
+            return CallSpan(span, trace.set_span_in_context(span, parent), _CLIENT_ERRORS)
+
+        return begin
+
+    def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """Begins the span of a request to a database or to Consul."""
+        return RequestSpan(self._tracer.start_span(name, None, SpanKind.CLIENT, attributes))
+
+    def request_in_call(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan | None:
+        """The same; None outside of any span."""
+        return self.request(name, attributes) if _is_traced(otel.get_current()) else None
+
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        """A span around what is done in the context, and current there."""
+        span = self._tracer.start_span(name, self._empty)
+        token = otel.attach(trace.set_span_in_context(span, self._empty))
+        try:
+            yield
+        except BaseException as error:
+            _fail(span, _type(error), error)
+            raise
+        finally:
+            otel.detach(token)
+            span.end()
+
+
+class CallSpan:
+    """The span of a call."""
+
+    __slots__ = ("_context", "_errors", "_span")
+
+    def __init__(self, span: trace.Span, context: OTelContext, errors: frozenset[grpc.StatusCode]) -> None:
+        self._span = span
+        self._context = context
+        self._errors = errors
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What tells the callee of the span, in the forms of ``OTEL_PROPAGATORS``."""
+        return propagation.sent(self._context)
+
+    def end(self, code: grpc.StatusCode, error: BaseException | None) -> None:
+        """Ends the span with the status of the call."""
+        span = self._span
+        if span.is_recording():
+            span.set_attribute("rpc.response.status_code", code.name)
+            if code in self._errors:
+                _fail(span, code.name, None if isinstance(error, grpc.aio.AbortError) else error)
+        span.end()
+
+
+class RequestSpan:
+    """The span of a request to a database or to Consul."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def end(self, error: BaseException | None = None, attributes: Mapping[str, str | int] | None = None) -> None:
+        """Ends the span; its status is an error when there was one."""
+        span = self._span
+        if span.is_recording():
+            if attributes:
+                span.set_attributes(attributes)
+            if error is not None:
+                _fail(span, _type(error), None)
+        span.end()
+
+
+def _tell(context: Context, span: trace.Span) -> None:
+    """Log lines and outgoing calls name the span."""
+    found = span.get_span_context()
+    if not found.is_valid:
+        return
+    trace_id = trace.format_trace_id(found.trace_id)
+    # Another when the program's own provider makes the IDs. One in a form of another system stays in the log.
+    if trace_id != context.w3c_trace_id:
+        if context.trace_id == context.w3c_trace_id:
+            context.trace_id = trace_id
+        context.w3c = trace_id
+    context.span_id = trace.format_span_id(found.span_id)
+    context.sampled = found.trace_flags.sampled
+
+
+def _fail(span: trace.Span, kind: str, error: BaseException | None) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+    if error is not None:
+        # Its words can be secrets; they are in the log, under the same trace ID.
+        span.add_event("exception", {"exception.type": _type(error)})
+
+
+def _type(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_traced(context: OTelContext) -> bool:
+    return trace.get_current_span(context).get_span_context().is_valid
+
+
+def _of_method(path: str) -> tuple[str, dict[str, str | int]]:
+    name = path.removeprefix("/")
+    return name, {"rpc.system.name": "grpc", "rpc.method": name}
+
+
+def _of_target(target: str) -> dict[str, str | int]:
+    host, _, port = target.rpartition(":")
+    if port.isdecimal() and host:
+        return {"server.address": host.strip("[]"), "server.port": int(port)}
+    return {"server.address": target} if target else {}
+
+
+def _of_peer(peer: str) -> dict[str, str | int]:
+    """``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:/path``, as ``ServicerContext.peer`` gives it."""
+    family, _, address = peer.partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return {}
+    host, _, port = unquote(address).rpartition(":")
+    found: dict[str, str | int] = {"network.peer.address": host.strip("[]")}
+    return found | {"network.peer.port": int(port)} if port.isdecimal() else found
