@@ -37,6 +37,7 @@ server = hrpc.new_server(
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
+    hrpc.with_tracing(0.1, processors=()),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
     hrpc.with_message_limits(receive=1024, send=1024),
     hrpc.with_keepalive(time=10, timeout=2.0, idle=30, age=55, age_grace=5),
