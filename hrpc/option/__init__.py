@@ -45,8 +45,8 @@ from hrpc.option.settings import (
     of_method,
 )
 from hrpc.option.tls import with_server_certs
-from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
 from hrpc.option.tracing import with_tracing
+from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
 
 __all__ = [
     "AuditSettings",
