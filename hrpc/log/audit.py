@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from hrpc.context import Context
-from hrpc.log.audit_line import AuditFormat, Ended, Method
+from hrpc.log.audit_line import AuditFormat, Ended, Origin
 from hrpc.log.writer import Writer
 from hrpc.option import AuditSettings
 
 if TYPE_CHECKING:
     from hrpc.log.payload import Payloads
-
-UNHEARD = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
-"""Services whose calls have no line: they are asked all the time, and say nothing about the users'."""
 
 _METHODS_AT_MOST = 1000
 """Methods that are remembered; a generic handler can have any number of them."""
@@ -51,18 +48,18 @@ class AuditLog:
         return self._writer.dropped
 
     def method(self, path: str, behaviour: Callable[..., Any]) -> MethodAudit | None:
-        """What takes the calls of ``/package.Service/Method``, served by `behaviour`; None when they have no line."""
-        if not self._settings.enabled or path.startswith(UNHEARD):
+        """What takes the calls of ``/package.Service/Method``, served by `behaviour`; None when it is off."""
+        if not self._settings.enabled:
             return None
         key = path, _function(behaviour)
         found = self._methods.get(key)
         if found is None:
-            found = self._new(_method(path, behaviour))
+            found = self._new(_origin(path, behaviour))
             if len(self._methods) < _METHODS_AT_MOST:
                 self._methods[key] = found
         return found
 
-    def _new(self, method: Method) -> MethodAudit:
+    def _new(self, method: Origin) -> MethodAudit:
         return MethodAudit(method, self._writer, self._lines, self._settings, self._payloads)
 
 
@@ -77,7 +74,7 @@ class MethodAudit:
     __slots__ = ("_heads", "_lines", "_method", "add")
 
     def __init__(
-        self, method: Method, writer: Writer, lines: AuditFormat, settings: AuditSettings, payloads: Payloads | None
+        self, method: Origin, writer: Writer, lines: AuditFormat, settings: AuditSettings, payloads: Payloads | None
     ) -> None:
         self._method = method
         self._lines = lines
@@ -167,8 +164,8 @@ def _function(behaviour: Any) -> Any:
             behaviour = type(behaviour).__call__
 
 
-def _method(path: str, behaviour: Callable[..., Any]) -> Method:
+def _origin(path: str, behaviour: Callable[..., Any]) -> Origin:
     function = _function(behaviour)
     code = getattr(function, "__code__", None)
     place = "" if code is None else f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
-    return Method(path, place, getattr(function, "__module__", None) or "")
+    return Origin(path, place, getattr(function, "__module__", None) or "")

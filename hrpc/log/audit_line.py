@@ -28,7 +28,7 @@ _LONGEST_ERROR = 4096
 _DROPPED = "{} log lines were dropped, because the output was not read for too long"
 
 
-class Method(NamedTuple):
+class Origin(NamedTuple):
     """What every line of a method says: its path, and the place of its handler."""
 
     path: str
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
 class AuditFormat(Protocol):
     """Makes lines."""
 
-    def head(self, method: Method, code: grpc.StatusCode) -> str:
+    def head(self, method: Origin, code: grpc.StatusCode) -> str:
         """The part that all calls of this method with this code share."""
 
     def line(self, head: str, call: Ended) -> str:
@@ -71,7 +71,7 @@ class JsonFormat:
         self._server = {"environment": environment, "server_name": server_name}
         self._times = Times()
 
-    def head(self, method: Method, code: grpc.StatusCode) -> str:
+    def head(self, method: Origin, code: grpc.StatusCode) -> str:
         """The part that all calls of this method with this code share."""
         label = code_label(code)
         shared = {
@@ -96,7 +96,7 @@ class JsonFormat:
         if response is not None:
             payloads += f',"response":{quoted(response)}'
         return (
-            f'{head},"trace_id":{quoted(context.trace_id)},"span_id":{quoted(getattr(context, "span_id", ""))},'
+            f'{head},"trace_id":{quoted(context.trace_id)},"span_id":{quoted(context.span_id)},'
             f'{self._times.json(when)},"duration_ms":{seconds * 1000:.3f},"error":{quoted(error[:_LONGEST_ERROR])},'
             f'"caller":{quoted(context.server_name)},"client_ip":{quoted(context.client_ip)}{payloads}}}\n'
         )
@@ -125,7 +125,7 @@ class HumanFormat:
     def __init__(self) -> None:
         self._times = Times()
 
-    def head(self, method: Method, code: grpc.StatusCode) -> str:
+    def head(self, method: Origin, code: grpc.StatusCode) -> str:
         """The part that all calls of this method with this code share."""
         level = _level(code)
         return f"\x1b[{self._COLOURS[level]}m{level.upper(): <7}\x1b[0m {method.path} {code_label(code)}"

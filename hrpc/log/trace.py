@@ -10,4 +10,4 @@ def current_trace() -> dict[str, str]:
     current = context.current()
     if current is None:
         return {}
-    return {"trace_id": current.trace_id, "span_id": getattr(current, "span_id", "")}
+    return {"trace_id": current.trace_id, "span_id": current.span_id}

@@ -22,7 +22,7 @@ class Audit(Protocol):
     """Writes a line for each call of one method."""
 
     def add(
-        self, context: Context, code: grpc.StatusCode, seconds: float, error: str, request: Any, response: Any
+        self, context: Context, code: grpc.StatusCode, seconds: float, error: str, request: Any, response: Any, /
     ) -> None: ...
 
 

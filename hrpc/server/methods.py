@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from hrpc.abc import Tracer
 from hrpc.errors import OptionError
+from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.option import Settings
 from hrpc.rpc.method import Method, of_the_server
@@ -15,11 +17,14 @@ from hrpc.rpc.recorder import Handler, Recorder
 class Methods:
     """Describes the methods of one running server."""
 
-    def __init__(self, settings: Settings, calls: Calls, recorder: Recorder, tracer: Tracer | None) -> None:
+    def __init__(
+        self, settings: Settings, calls: Calls, recorder: Recorder, tracer: Tracer | None, audit: AuditLog
+    ) -> None:
         """Raises `OptionError` for an option that names a method which `recorder` does not have."""
         self._settings = settings
         self._calls = calls
         self._tracer = tracer
+        self._audit = audit
         check_known("hrpc.with_default_timeout", settings.timeouts.methods, recorder)
 
     def describe(self, path: str, handler: Handler) -> Method:
@@ -27,8 +32,17 @@ class Methods:
         counts = self._calls.method(path, handler.request_streaming, handler.response_streaming)
         if of_the_server(path):
             return Method(counts=counts)
-        tracing = None if self._tracer is None else self._tracer.serving(path)
-        return Method(counts=counts, timeout=self._settings.timeouts.of(path), tracing=tracing)
+        return Method(
+            counts=counts,
+            timeout=self._settings.timeouts.of(path),
+            tracing=None if self._tracer is None else self._tracer.serving(path),
+            audit=self._audit.method(path, _behaviour(handler)),
+        )
+
+
+def _behaviour(handler: Handler) -> Callable[..., Any]:
+    found: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return found  # type: ignore[no-any-return]
 
 
 def check_known(option: str, names: Iterable[str], recorder: Recorder) -> None:

@@ -321,7 +321,8 @@ class Running:
         diagnostics.add_to(own, services)
         threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
         failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
-        methods = Methods(self.settings, self._calls, self._recorder, self._runtime.tracer)
+        assert self._audit is not None
+        methods = Methods(self.settings, self._calls, self._recorder, self._runtime.tracer, self._audit)
         wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
         router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
         await engine.start([router])

@@ -17,7 +17,7 @@ from hrpc.option import AuditSettings
 
 PATH = "/test.Echo/Echo"
 OK = grpc.StatusCode.OK
-CONTEXT = Context("trace-1", "users", "Dev", "10.0.0.1", "tests")
+CONTEXT = Context("trace-1", "users", "Dev", "10.0.0.1", "tests", span_id="00f067aa0ba902b7")
 
 
 class Recorded(Output):

@@ -75,8 +75,9 @@ async def test_a_handler_that_fails_answers_internal_with_an_id_and_not_its_own_
         async with grpc.aio.insecure_channel(server.address) as channel:
             assert await call(channel, "Echo") == b"x"
     lines = [line for line in capsys.readouterr().out.splitlines() if found[1] in line]
-    assert len(lines) == 1
-    assert method.__name__ in lines[0]  # the stack
+    logged, audit = lines
+    assert method.__name__ in logged  # the stack
+    assert '"category":"audit"' in audit
 
 
 async def aborts(_: bytes, call: Any) -> bytes:
