@@ -21,9 +21,9 @@ def with_audit_log(
     """The log line of each call, which is there when this is not given; ``with_audit_log(False)`` turns it off.
 
     `sample` is the share of lines that is kept, 1 for all; a call that failed, or took `slow` seconds or more (None:
-    however long it took), always has its line. `payloads` puts the request and the response into the line, as JSON text of at
-    most `payload_limit` characters; what is streamed is not there, and a message of more than 8 times as many bytes is
-    shown by its size only.
+    however long it took), always has its line. `payloads` puts the request and the response into the line, as JSON
+    text of at most `payload_limit` characters; what is streamed is not there, and a message of more than 8 times as
+    many bytes is shown by its size only.
 
     Fields that are marked ``debug_redact`` in the .proto file are shown as ``[redacted]``, and so are, at every depth,
     those with one of these names: ``*password*``, ``*passwd*``, ``*secret*``, ``*token``, ``*apikey``,
