@@ -46,6 +46,7 @@ from hrpc.option import (
     with_tracing,
     with_upstreams,
 )
+from hrpc.rpc.interceptors import client_interceptors
 from hrpc.server import Server, new_server
 from hrpc.tasks import go
 
@@ -58,6 +59,7 @@ __all__ = [
     "Server",
     "__version__",
     "background_context",
+    "client_interceptors",
     "configs",
     "database",
     "errors",

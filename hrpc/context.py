@@ -73,27 +73,26 @@ class Context:
             self.w3c = self.trace_id if fits else hashlib.blake2b(self.trace_id.encode(), digest_size=16).hexdigest()
         return self.w3c
 
-    def message(self, server_name: str) -> str:
-        """The wire form for a call that `server_name` makes in this context."""
-        remaining = self.time_remaining()
+    def message(self, server_name: str, timeout: float | None) -> str:
+        """The wire form for a call that `server_name` makes in this context, and that has `timeout` seconds."""
         return json.dumps(
             {
                 "server_name": server_name,
                 "trace_id": self.trace_id,
-                "request_timeout": 0 if remaining is None else max(1, int(remaining * 1e9)),
+                "request_timeout": 0 if timeout is None else max(1, int(timeout * 1e9)),
                 "namespace": self.namespace,
                 "client_info": {"ip": self.client_ip, "ua": self.user_agent},
             },
             separators=(",", ":"),
         )
 
-    def metadata(self, server_name: str) -> list[tuple[str, str]]:
-        """The metadata for a call that `server_name` makes in this context.
+    def metadata(self, server_name: str, timeout: float | None) -> list[tuple[str, str]]:
+        """The metadata for a call that `server_name` makes in this context, and that has `timeout` seconds.
 
         Without a decision about sampling there is no ``traceparent``: either value of its flag would make that decision
         for everybody downstream. The trace ID goes along in the message all the same.
         """
-        metadata = [(METADATA_KEY, self.message(server_name))]
+        metadata = [(METADATA_KEY, self.message(server_name, timeout))]
         if self.sampled is not None:
             metadata.append((TRACEPARENT, f"00-{self.w3c_trace_id}-{self.span_id}-0{int(self.sampled)}"))
             if self.tracestate:

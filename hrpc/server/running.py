@@ -24,9 +24,11 @@ from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
 from hrpc.option.tracing import is_installed
+from hrpc.rpc import outgoing
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.in_thread import InThread
+from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
 from hrpc.rpc.router import Router
 from hrpc.rpc.threads import DaemonThreads
@@ -73,6 +75,8 @@ class Running:
         self._steps = Steps(settings.stop.step_limit)
         self._health = Health()
         self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
+        self._outgoing = Outgoing(self.name)
+        self._runtime.values[outgoing.slot] = self._outgoing
         self._pools = Pools(self._runtime, self._health)
         self._audit: AuditLog | None = None
         self._measures = self._measured()
@@ -194,7 +198,7 @@ class Running:
         self._consul = await self._steps.enter("consul", _connected(s.consul))
         self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
         self._runtime.values[configs.slot] = self._configs
-        self._directory = Directory(self._consul, connections, s.server_name, s.environment, s.target)
+        self._directory = Directory(self._consul, connections, self._outgoing, s.environment, s.target)
         self._runtime.values[service.slot] = self._directory
 
     async def _start_serving(self) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self
 import grpc
 import grpc.aio
 
-from hrpc import context
 from hrpc.abc import Instance
+from hrpc.rpc.outgoing import Outgoing
 from hrpc.service.connections import Connection, Connections, Dial
 
 FIRST_ANSWER_LIMIT = 5.0
@@ -49,11 +49,11 @@ class Source(Protocol):
 class Channel(grpc.aio.Channel):
     """A ``grpc.aio.Channel`` whose every call goes to the next instance; generated stubs take it as it is."""
 
-    def __init__(self, source: Source, connections: Connections, server_name: str) -> None:
+    def __init__(self, source: Source, connections: Connections, outgoing: Outgoing) -> None:
         self._source = source
         self._connections = connections
-        self._server_name = server_name
         self._taken: dict[Dial, Connection] = {}
+        self._outgoing = outgoing
         self._next: Iterator[Connection] = iter(())
         self._turning = asyncio.Event()
         source.on_change(self._turn)
@@ -114,9 +114,13 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Any = None,
         _registered_method: bool = False,
     ) -> Callable[..., Any]:
-        def call(*request: Any, metadata: Any = None, **rest: Any) -> Any:
+        going, streaming = self._outgoing, kind.endswith("_stream")
+
+        def call(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
             real = self._pick().callable(kind, method, request_serializer, response_deserializer)
-            return real(*request, metadata=self._with_context(metadata), **rest)
+            timeout = going.timeout(timeout)
+            metadata = going.metadata(metadata, timeout)
+            return going.made(real(*request, timeout=timeout, metadata=metadata, **rest), streaming=streaming)
 
         return call
 
@@ -130,12 +134,6 @@ class Channel(grpc.aio.Channel):
                 break
             connection = next(self._next)
         return connection
-
-    def _with_context(self, metadata: Any) -> Any:
-        current = context.current()
-        if current is None or any(key == context.METADATA_KEY for key, _ in metadata or ()):
-            return metadata
-        return (*(metadata or ()), (context.METADATA_KEY, current.message(self._server_name)))
 
     def _unavailable(self) -> grpc.aio.AioRpcError:
         age = self._source.age()

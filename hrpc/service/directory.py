@@ -13,6 +13,7 @@ from typing import Literal
 
 from hrpc.abc import Discovery, Instance
 from hrpc.errors import ConsulError, ServiceNotFound
+from hrpc.rpc.outgoing import Outgoing
 from hrpc.service.channel import Channel
 from hrpc.service.connections import Connections
 
@@ -115,7 +116,7 @@ class Directory:
         self,
         discovery: Discovery,
         connections: Connections,
-        server_name: str,
+        outgoing: Outgoing,
         tag: str,
         target: Literal["auto", "name", "address"],
     ) -> None:
@@ -125,7 +126,7 @@ class Directory:
         self._entries: dict[tuple[str, str | None], Entry] = {}
         self._channels: dict[tuple[str, str | None], Channel] = {}
         self._connections = connections
-        self._server_name = server_name
+        self._outgoing = outgoing
         self._first_uses = threading.Lock()
 
     def entry(self, name: str, tag: str | None) -> Entry:
@@ -167,7 +168,7 @@ class Directory:
         key = (name, tag)
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = Channel(self.entry(name, tag), self._connections, self._server_name)
+            channel = self._channels[key] = Channel(self.entry(name, tag), self._connections, self._outgoing)
         return channel
 
     def ages(self) -> dict[str, float]:

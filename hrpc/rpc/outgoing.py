@@ -1,0 +1,100 @@
+"""The calls that a service makes: they carry the context of the call it serves, and end before that one does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import grpc.aio
+
+from hrpc import _runtime, context
+from hrpc.rpc.upstream_error import error_of
+
+MARGIN, MARGIN_SHARE = 0.05, 0.1
+"""What is left of a deadline goes on to the next service less this: at most so many seconds, at most such a share.
+
+It is for the way back, so that a handler hears of a late answer while it can still answer itself.
+"""
+
+
+class Outgoing:
+    """What goes along with the calls of one service."""
+
+    def __init__(self, server_name: str) -> None:
+        self._server_name = server_name
+
+    def timeout(self, given: float | None) -> float | None:
+        """The seconds for a call whose caller wants `given`, as far as the call that is being served leaves them."""
+        current = context.current()
+        if current is None or current.deadline is None:
+            return given
+        left = current.deadline - time.monotonic()
+        left = max(0.0, left - min(MARGIN, left * MARGIN_SHARE))
+        return left if given is None else min(given, left)
+
+    def metadata(self, given: Any, timeout: float | None) -> Any:
+        """`given` and the context of the call that is being served; what is in `given` already is not touched."""
+        current = context.current()
+        if current is None:
+            return given
+        keys = {key for key, _ in given or ()}
+        own = [pair for pair in current.metadata(self._server_name, timeout) if pair[0] not in keys]
+        return (*(given or ()), *own)
+
+    def made(self, call: Any, *, streaming: bool) -> Any:
+        """`call`, as grpc.aio gives it; `streaming`: its responses are a stream."""
+        return _ManyResponses(call) if streaming else _OneResponse(call)
+
+
+slot = _runtime.Slot[Outgoing]("outgoing calls", "a running server")
+_outside = Outgoing("")
+
+
+def of_the_server() -> Outgoing:
+    """That of the server that runs here; outside of one, calls carry what `background_context` gives."""
+    runtime = _runtime.current()
+    found = None if runtime is None else runtime.values.get(slot)
+    return found if isinstance(found, Outgoing) else _outside
+
+
+class _OutgoingCall:
+    """A call of grpc.aio, which raises the errors of `hrpc.errors` where the other side has raised one."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+class _OneResponse(_OutgoingCall):
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            return (yield from self._call.__await__())
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
+
+
+class _ManyResponses(_OutgoingCall):
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
+
+    async def read(self) -> Any:
+        """The next response, or ``grpc.aio.EOF``."""
+        try:
+            return await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
+
+
+grpc.aio.UnaryUnaryCall.register(_OneResponse)
+grpc.aio.StreamUnaryCall.register(_OneResponse)
+grpc.aio.UnaryStreamCall.register(_ManyResponses)
+grpc.aio.StreamStreamCall.register(_ManyResponses)
