@@ -8,7 +8,7 @@ from hrpc.option.audit import with_audit_log
 from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
-from hrpc.option.engine import with_engine
+from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
@@ -74,6 +74,7 @@ __all__ = [
     "with_engine",
     "with_environment",
     "with_error_details",
+    "with_event_loop",
     "with_exit_listeners",
     "with_graceful_stop",
     "with_handler_threads",

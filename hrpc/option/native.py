@@ -30,6 +30,7 @@ class EngineSettings:
     kind: Literal["grpcio", "native"] = "grpcio"
     allow_unbounded_receive: bool = False
     io_threads: int = 2
+    fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

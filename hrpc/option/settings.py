@@ -167,6 +167,7 @@ class Settings:
     handler_threads: int = 32
     engine: EngineSettings = field(default_factory=EngineSettings)
     errors: ErrorSettings = ErrorSettings()
+    event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
     tracing: TracingSettings | None = None

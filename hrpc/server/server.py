@@ -195,7 +195,7 @@ class Server:
 
     def _run_blocking(self, job: Callable[[], Awaitable[Any]] | None) -> Any:
         _check_no_loop()
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
             ended_well, running = runner.run(self._live_with_signals(job))
         if running.exit is not None:
             raise running.exit
@@ -215,6 +215,16 @@ class Server:
             return False, running
         life.result()
         return not (job and running.interrupted), running
+
+
+def _loop_factory(kind: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if kind != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            return None
+        return uvloop.new_event_loop
+    return None
 
 
 def _check_no_loop() -> None:

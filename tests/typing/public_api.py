@@ -34,6 +34,7 @@ server = hrpc.new_server(
     hrpc.with_health_check(),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
     hrpc.with_metrics(port=2112),
+    hrpc.with_event_loop("uvloop"),
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
