@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import AsyncIterable, Callable
+from typing import Any, NoReturn, Self
 
 import grpc
 import grpc.aio
 
 from hrpc.context import Context
 from hrpc.from_thread import Portal
+from hrpc.metrics.calls import MethodCalls
 
 
 class Call:
     """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
 
-    __slots__ = ("_aborted", "_code", "_raw", "context", "failure", "status")
+    __slots__ = ("_aborted", "_code", "_counts", "_raw", "context", "failure", "status")
 
-    def __init__(self, raw: Any, context: Context) -> None:
-        """`raw` is the engine's own ``ServicerContext``."""
+    def __init__(self, raw: Any, context: Context, counts: MethodCalls) -> None:
+        """`raw` is the engine's own ``ServicerContext``; the messages of streams are added to `counts`."""
         self._raw = raw
+        self._counts = counts
         self._aborted = False
         self._code: grpc.StatusCode | None = None
         self.context = context
@@ -34,6 +36,18 @@ class Call:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
+
+    async def read(self) -> Any:
+        """The next request of a stream, or ``grpc.aio.EOF``."""
+        request = await self._raw.read()
+        if request is not grpc.aio.EOF:
+            self._counts.received += 1
+        return request
+
+    async def write(self, response: Any) -> None:
+        """Sends a response of a stream."""
+        await self._raw.write(response)
+        self._counts.sent += 1
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline of the call, whoever set it; None when there is none."""
@@ -64,6 +78,24 @@ class Call:
         self._aborted = True
         self._code = code
         self.failure = details
+
+
+class Requests:
+    """The requests of a stream, which are counted as they are read."""
+
+    __slots__ = ("_counts", "_next")
+
+    def __init__(self, requests: AsyncIterable[Any], counts: MethodCalls) -> None:
+        self._next = aiter(requests).__anext__
+        self._counts = counts
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        request = await self._next()
+        self._counts.received += 1
+        return request
 
 
 class CallInThread:

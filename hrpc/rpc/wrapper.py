@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from hrpc import context
-from hrpc.rpc.call import Call
+from hrpc.rpc.call import Call, Requests
 from hrpc.rpc.deadline import DeadlinePassed, Deadlines
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.in_thread import InThread
@@ -72,7 +72,7 @@ class Wrapper:
             began = counts.begin()
             current = context.from_metadata(raw.invocation_metadata(), raw.peer())
             context.enter(current)
-            call = Call(raw, current)
+            call = Call(raw, current, counts)
             span = response = None
             error: BaseException | None = None
             admitted = []
@@ -86,7 +86,7 @@ class Wrapper:
                         admitted.append(admission)
                     if auth is not None:
                         await auth(call)
-                    response = await body(request, call)
+                    response = await body(Requests(request, counts) if request_streaming else request, call)
                 finally:
                     if kept is not None:
                         deadlines.release(kept)
@@ -105,7 +105,7 @@ class Wrapper:
             finally:
                 for admission in admitted:
                     admission.release()
-                seconds = counts.end(began, call.status)
+                seconds = counts.end(began, call.status, current.trace_id)
                 if span is not None:
                     span.end(call.status, error)
                 if audit is not None:
