@@ -10,6 +10,8 @@ from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details
+from hrpc.option.engine import with_engine
+from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -85,6 +87,7 @@ __all__ = [
     "with_max_streams",
     "with_message_limits",
     "with_metrics",
+    "with_not_found",
     "with_reflection",
     "with_registration",
     "with_restart_listeners",

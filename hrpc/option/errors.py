@@ -1,4 +1,4 @@
-"""The option of errors: what of them a caller sees."""
+"""The options of errors: what of them a caller sees, and what counts as one."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def with_error_details(
         if type(value) is not bool and (value is not None or name in ("stack", "source")):
             raise OptionError(f"hrpc.with_error_details({name}={value!r}): takes True or False")
     return Option("with_error_details", {"errors": ErrorSettings(host, stack, context, source)})
+
+
+def with_not_found() -> Option:
+    """A handler of one response that returns None, and has set no status, answers `errors.NotFound`."""
+    return Option("with_not_found", {"not_found": True})

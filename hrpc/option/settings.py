@@ -168,6 +168,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     errors: ErrorSettings = ErrorSettings()
     event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    not_found: bool = False
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
     tracing: TracingSettings | None = None

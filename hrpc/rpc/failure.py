@@ -38,9 +38,11 @@ class Failures:
         self._details = details
 
     def status(self, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str, Metadata]:
-        """The code, the details and the trailing metadata to abort this call with; the code is left in `call` as well.
+        """The code, the details and the trailing metadata to abort this call with.
 
-        Raises what is to be raised instead: `error` itself when it is the handler's abort or the end of the call.
+        The code is left in `call` as well, and in its `failure` what is known of the error, also what is hidden from
+        the caller. Raises what is to be raised instead: `error` itself when it is the handler's abort or the end of
+        the call.
         """
         if isinstance(error, grpc.aio.AbortError | GeneratorExit):
             call.status = call.code() or grpc.StatusCode.CANCELLED
@@ -61,6 +63,7 @@ class Failures:
         if call.aborted:
             call.status = call.code() or call.status
             raise grpc.aio.AbortError("failed after its abort") from error
+        call.failure = message if for_caller is None else str(for_caller)
         return call.status, message, (*metadata, (STATUS_DETAILS, encoded))
 
     def _not_for_caller(self, error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:

@@ -36,6 +36,8 @@ class Method:
     tracing: Callable[[Context, Any], Span] | None = None
     admissions: tuple[Admission, ...] = ()
     auth: Auth | None = None
+    not_found: bool = False
+    """Whether a handler of one response that gives None, without a status, means that there is nothing."""
     audit: Audit | None = None
 
 

@@ -17,6 +17,7 @@ from hrpc.rpc.deadline import DeadlinePassed, Deadlines
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.method import Method
+from hrpc.rpc.not_found import or_not_found
 from hrpc.rpc.recorder import Handler
 
 Body = Callable[[Any, Call], Awaitable[Any]]
@@ -46,8 +47,11 @@ class Wrapper:
     def wrap(self, path: str, handler: Handler) -> Handler:
         """The handler of ``/package.Service/Method``, of the same kind and with the same codecs."""
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        method = self._describe(path, handler)
         body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
-        handle = self._handle(self._describe(path, handler), body, handler)
+        if method.not_found and not handler.response_streaming:
+            body = or_not_found(body)
+        handle = self._handle(method, body, handler)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(handle, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
 
@@ -99,9 +103,7 @@ class Wrapper:
                 await abort(raw, call.status, call.failure)
             except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller gets an answer
                 error = caught
-                answer = failures.status(caught, call)
-                call.failure = answer[1]
-                await abort(raw, *answer)
+                await abort(raw, *failures.status(caught, call))
             finally:
                 for admission in admitted:
                     admission.release()

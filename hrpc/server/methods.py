@@ -37,6 +37,7 @@ class Methods:
             timeout=self._settings.timeouts.of(path),
             tracing=None if self._tracer is None else self._tracer.serving(path),
             audit=self._audit.method(path, _behaviour(handler)),
+            not_found=self._settings.not_found,
         )
 
 

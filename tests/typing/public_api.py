@@ -37,6 +37,7 @@ server = hrpc.new_server(
     hrpc.with_event_loop("uvloop"),
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
+    hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
