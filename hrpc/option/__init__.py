@@ -9,8 +9,6 @@ from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
-from hrpc.option.errors import with_error_details
-from hrpc.option.engine import with_engine
 from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
