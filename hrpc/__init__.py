@@ -9,7 +9,7 @@
     server.serve()
 """
 
-from hrpc import configs, database, errors, from_thread, life, metrics, service
+from hrpc import configs, database, errors, from_thread, life, log, metrics, service
 from hrpc._version import __version__
 from hrpc.context import Context, background_context
 from hrpc.errors import HrpcError
@@ -68,6 +68,7 @@ __all__ = [
     "from_thread",
     "go",
     "life",
+    "log",
     "metrics",
     "new_server",
     "service",

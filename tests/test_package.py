@@ -15,7 +15,7 @@ def test_the_exported_names_are_exactly_those_of_all() -> None:
         for name, value in vars(hrpc).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    modules = {"configs", "database", "errors", "from_thread", "life", "metrics", "service"}
+    modules = {"configs", "database", "errors", "from_thread", "life", "log", "metrics", "service"}
     assert public | modules | {"__version__"} == set(hrpc.__all__)
     assert list(hrpc.__all__) == sorted(hrpc.__all__)
 

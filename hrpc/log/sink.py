@@ -23,6 +23,9 @@ from hrpc.log.writer import Writer
 if TYPE_CHECKING:
     from loguru import Message
 
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+"""What every record of the standard library has; anything else comes from its ``extra``."""
+
 _LAST_LINES = 1.0
 """Seconds at the end for lines that nobody has read yet; more than that, and the output is stuck."""
 
@@ -124,8 +127,8 @@ class _JsonSink:
             "level": record["level"].name.lower(),
             "msg": record["message"],
             "category": extra.pop("category", "log"),
-            "trace_id": extra.pop("trace_id", None) or trace.get("trace_id", ""),
-            "span_id": extra.pop("span_id", None) or trace.get("span_id", ""),
+            "trace_id": extra.pop("trace_id", None) or trace["trace_id"],
+            "span_id": extra.pop("span_id", None) or trace["span_id"],
             "pst_time": record["time"].astimezone(PACIFIC).strftime(TIME),
             "bj_time": record["time"].astimezone(BEIJING).strftime(TIME),
             "file_name": f"{record['file'].name}:{record['line']}",
@@ -138,8 +141,11 @@ class _JsonSink:
 
 
 def _human_format(record: Any) -> str:
-    fields = {"trace_id": current_trace().get("trace_id"), **record["extra"]}
-    shown = " ".join(f"{key}={value}" for key, value in fields.items() if value and not key.startswith("_"))
+    fields = {"trace_id": current_trace()["trace_id"], **record["extra"]}
+    fields.pop("span_id", None)
+    shown = " ".join(
+        f"{key}={value}" for key, value in fields.items() if value and not key.startswith("_") and key != "span_id"
+    )
     record["extra"]["_fields"] = f"  {shown}" if shown else ""
     return _HUMAN + "\n{exception}"
 
@@ -161,4 +167,5 @@ class _IntoLoguru(logging.Handler):
         while frame is not None and (depth == 0 or frame.f_code.co_filename == logging.__file__):
             frame = frame.f_back
             depth += 1
-        logger.opt(depth=depth, exception=record.exc_info).log(level, "{}", message)
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        logger.bind(**fields).opt(depth=depth, exception=record.exc_info).log(level, "{}", message)

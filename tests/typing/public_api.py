@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any, assert_type
 
 import grpc
 import grpc.aio
+from loguru import logger
 from redis.asyncio import Redis
 
 import hrpc
-from hrpc import Consul, Environment, configs, errors, life, metrics, service
+from hrpc import Consul, Environment, configs, errors, life, log, metrics, service
 from hrpc.database import mysql, redis
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, provide
@@ -88,6 +90,10 @@ async def in_a_handler() -> None:
     assert_type(configs.get("key"), str)
     assert_type(configs.sget("key"), str)
     await configs.set("key", "value")
+    assert_type(log.with_fields(order=7), log.Logger)
+    logging.getLogger().addFilter(log.add_trace)
+    logger.configure(patcher=log.add_trace)
+    log.with_fields(order=7).with_fields(state="new").info("paid {}", 3, total=5)
     assert_type(hrpc.go(job()), asyncio.Task[int | None])
     metrics.incr("paid", currency="EUR")
     metrics.incr("paid", by=2, currency="EUR")
