@@ -146,13 +146,11 @@ def background_context(timeout: float | None = BACKGROUND_TIMEOUT) -> Iterator[C
         yield context
 
 
-def new() -> Context:
+def new(client_ip: str = "", user_agent: str = "") -> Context:
     """The first context of a new trace."""
-    # Both IDs at once, because making them is most of what a context costs. W3C: neither may be all zero.
-    ids = f"{getrandbits(192):048x}"
-    context = Context(ids[:32])
-    context.span_id = ids[32:]
-    return context
+    # Both IDs at once, because making them is most of what a context costs.
+    ids = getrandbits(192).to_bytes(24, "big").hex()
+    return Context(ids[:32], "", "", client_ip, user_agent, None, ids[32:])
 
 
 def from_metadata(metadata: Any, peer: str = "") -> Context:
@@ -165,13 +163,9 @@ def from_metadata(metadata: Any, peer: str = "") -> Context:
         if key in _READ and isinstance(value, str) and len(value) <= _LONGEST:
             # W3C: several headers of one name are one list.
             found[key] = f"{found[key]},{value}" if key in _LISTS and key in found else value
-    context = new()
-    agent = found.pop("user-agent", "")
+    context = new(_ip(peer), found.pop("user-agent", ""))
     if found:
         _read(found, context)
-    if not context.client_ip:
-        context.client_ip = _ip(peer)
-        context.user_agent = context.user_agent or agent
     return context
 
 
@@ -197,8 +191,9 @@ def _read_message(message: dict[str, Any], context: Context) -> None:
     context.trace_id = _printable(message.get("trace_id")) or context.trace_id
     context.server_name = _printable(message.get("server_name"))
     context.namespace = _printable(message.get("namespace"))
-    context.client_ip = _printable(client.get("ip"))
-    context.user_agent = _printable(client.get("ua"))
+    ip, agent = _printable(client.get("ip")), _printable(client.get("ua"))
+    if ip or agent:
+        context.client_ip, context.user_agent = ip, agent
     context.deadline = _deadline(message.get("request_timeout"))
 
 

@@ -72,7 +72,10 @@ class Failures:
         away = self._unavailable(error)
         if away is None and _is_upstream_away(error):
             away = "an upstream"
-        if away is not None:
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            log.warning("call failed, an upstream did not answer in time: {} (error id {})", error.details(), error_id)
+            code, name, message = error.code(), "DeadlineExceeded", "an upstream did not answer in time"
+        elif away is not None:
             log.warning("call failed, {} is unavailable: {} (error id {})", away, error, error_id)
             code, name, message = grpc.StatusCode.UNAVAILABLE, "Unavailable", f"{away} is unavailable"
         else:

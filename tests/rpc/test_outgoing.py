@@ -109,6 +109,12 @@ async def test_a_late_answer_is_noticed_in_time_to_answer() -> None:
 
         async with a_server("a", Ask=ask) as server, grpc.aio.insecure_channel(server.address) as channel:
             assert await call(channel, "Ask", timeout=0.5) == b"something else instead"
+        async with a_server("b", Ask=asking(address)) as server:
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                metadata = ((METADATA_KEY, '{"request_timeout":300000000}'),)
+                with pytest.raises(grpc.aio.AioRpcError, match="an upstream did not answer in time") as caught:
+                    await call(channel, "Ask", metadata=metadata)
+                assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert noticed == [grpc.StatusCode.DEADLINE_EXCEEDED]
 
 
