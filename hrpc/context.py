@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import getrandbits
 from typing import Any
 from urllib.parse import unquote
@@ -60,6 +60,8 @@ class Context:
     baggage: str = ""
     w3c: str = ""
     """The trace ID of ``traceparent`` when it is not `trace_id`, which another system may have made in its own form."""
+    identity: Any = field(default=None, repr=False)
+    """What the function of `hrpc.with_auth` has returned. It stays in this service."""
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None when there is no limit."""

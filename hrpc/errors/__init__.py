@@ -30,7 +30,8 @@
     │   └── DatabaseRefused         reached, but it does not let us in
     ├── MetricError                 a metric that was registered or used as it cannot be (also a ValueError)
     ├── ServiceError
-    │   └── ServiceNotFound         no instance that passes its checks
+    │   ├── ServiceNotFound         no instance that passes its checks
+    │   └── BreakerOpen             not called, because too many calls have failed (also a grpc.aio.AioRpcError)
     └── CallError                   what a handler raises for its caller; yours derive from it (also an AioRpcError)
         ├── Unknown                 HRPC 1000
         ├── NotFound                HRPC 1001
@@ -48,6 +49,9 @@ below is kept as ``__cause__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import grpc
+import grpc.aio
 
 from hrpc.errors.builtin import AlreadyExists as AlreadyExists
 from hrpc.errors.builtin import NotFound as NotFound
@@ -228,3 +232,24 @@ class ServiceNotFound(ServiceError):
     def __init__(self, name: str, hint: str = "") -> None:
         super().__init__(f"[{name}] not found or no permission to read{hint}")
         self.name = name
+
+
+class BreakerOpen(ServiceError, grpc.aio.AioRpcError):
+    """A call was not made, because too many have failed; see `hrpc.with_circuit_breaker`.
+
+    `name` is what was not called, and `retry_after` says after how many seconds it is tried again. It is also a
+    ``grpc.aio.AioRpcError`` with the code UNAVAILABLE.
+    """
+
+    def __init__(self, name: str, retry_after: float) -> None:
+        no_metadata = grpc.aio.Metadata()
+        text = f"{name}: not called for another {retry_after:.1f} s, because too many calls have failed"
+        grpc.aio.AioRpcError.__init__(self, grpc.StatusCode.UNAVAILABLE, no_metadata, no_metadata, text)
+        self.name = name
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.details() or ""
+
+    def __reduce__(self) -> tuple[type[BreakerOpen], tuple[str, float]]:
+        return BreakerOpen, (self.name, self.retry_after)

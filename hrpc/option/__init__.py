@@ -10,6 +10,7 @@ from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details, with_not_found
+from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -66,8 +67,11 @@ __all__ = [
     "fold",
     "of_method",
     "with_audit_log",
+    "with_auth",
     "with_channelz",
+    "with_circuit_breaker",
     "with_compression",
+    "with_concurrency_limit",
     "with_consul",
     "with_databases",
     "with_default_timeout",
@@ -86,6 +90,7 @@ __all__ = [
     "with_message_limits",
     "with_metrics",
     "with_not_found",
+    "with_rate_limit",
     "with_reflection",
     "with_registration",
     "with_restart_listeners",

@@ -12,6 +12,7 @@ from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.consul import Consul, from_environment
+from hrpc.option.limits import Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
 
 Hook = Callable[[], Any]
@@ -169,6 +170,10 @@ class Settings:
     errors: ErrorSettings = ErrorSettings()
     event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     not_found: bool = False
+    rate_limits: RateLimits = field(default_factory=RateLimits)
+    concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
+    auth: Auth | None = None
+    breaker: BreakerSettings | None = None
     stack_skip: int = 1
     audit: AuditSettings = AuditSettings()
     tracing: TracingSettings | None = None

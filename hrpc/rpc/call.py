@@ -16,15 +16,17 @@ from hrpc.metrics.calls import MethodCalls
 class Call:
     """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
 
-    __slots__ = ("_aborted", "_code", "_counts", "_raw", "context", "failure", "status")
+    __slots__ = ("_aborted", "_code", "_counts", "_raw", "context", "failure", "method", "status")
 
-    def __init__(self, raw: Any, context: Context, counts: MethodCalls) -> None:
-        """`raw` is the engine's own ``ServicerContext``; the messages of streams are added to `counts`."""
+    def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
+        """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
+        streams are added to `counts`."""
         self._raw = raw
         self._counts = counts
         self._aborted = False
         self._code: grpc.StatusCode | None = None
         self.context = context
+        self.method = method
         self.status = grpc.StatusCode.UNKNOWN
         self.failure = ""
         """What went wrong, for the log; it may say more than the client is told."""

@@ -51,7 +51,7 @@ class Wrapper:
         body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
         if method.not_found and not handler.response_streaming:
             body = or_not_found(body)
-        handle = self._handle(method, body, handler)
+        handle = self._handle(path, method, body, handler)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(handle, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
 
@@ -65,7 +65,7 @@ class Wrapper:
             return _writing(self._in_thread.yielding(behaviour, request_streaming))
         return self._in_thread.returning(behaviour, request_streaming)
 
-    def _handle(self, method: Method, body: Body, handler: Handler) -> Callable[..., Awaitable[Any]]:
+    def _handle(self, path: str, method: Method, body: Body, handler: Handler) -> Callable[..., Awaitable[Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
         admissions, auth = method.admissions, method.auth
         failures, deadlines = self._failures, self._deadlines
@@ -76,7 +76,7 @@ class Wrapper:
             began = counts.begin()
             current = context.from_metadata(raw.invocation_metadata(), raw.peer())
             context.enter(current)
-            call = Call(raw, current, counts)
+            call = Call(raw, current, path, counts)
             span = response = None
             error: BaseException | None = None
             admitted = []

@@ -27,6 +27,7 @@ from hrpc.option.tracing import is_installed
 from hrpc.rpc import outgoing
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
+from hrpc.rpc.guard.guards import Guards
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
@@ -74,6 +75,7 @@ class Running:
         self._runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self._steps = Steps(settings.stop.step_limit)
         self._health = Health()
+        self.guards = Guards(settings)
         self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self._outgoing = Outgoing(self.name)
         self._runtime.values[outgoing.slot] = self._outgoing
@@ -326,17 +328,18 @@ class Running:
         threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
         failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
         assert self._audit is not None
-        methods = Methods(self.settings, self._calls, self._recorder, self._runtime.tracer, self._audit)
+        methods = Methods(self.settings, self._calls, self._recorder, self.guards, self._runtime.tracer, self._audit)
         wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
         router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
-        await engine.start([router])
-        try:
-            yield
-        finally:
-            health.end_watches()
-            diagnostics.end_streams()
-            await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
-            threads.shutdown()
+        with self.guards.watching():
+            await engine.start([router])
+            try:
+                yield
+            finally:
+                health.end_watches()
+                diagnostics.end_streams()
+                await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
+                threads.shutdown()
 
     def _drain_delay(self) -> float:
         return self.settings.drain_delay if self.started.is_set() else 0.0
@@ -376,6 +379,7 @@ class Running:
             "Log lines that were dropped, because nobody read the output.",
             lambda: None if self._audit is None else self._audit.dropped,
         )
+        self.guards.measure(measures)
         return measures
 
 

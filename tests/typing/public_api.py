@@ -28,6 +28,10 @@ class OutOfStock(
 async def close_something() -> None: ...
 
 
+async def auth(call: Any) -> str:
+    return str(call.method)
+
+
 server = hrpc.new_server(
     hrpc.with_server_name("orders"),
     hrpc.with_environment(Environment.DEVELOPMENT),
@@ -42,6 +46,10 @@ server = hrpc.new_server(
     hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
+    hrpc.with_auth(auth, methods={"shop.Users/Login": None}),
+    hrpc.with_rate_limit(500, burst=50, methods={"shop.Orders": 100, "shop.Orders/Get": (0.5, 1), "shop.Feed": None}),
+    hrpc.with_concurrency_limit(1000, methods={"shop.Orders/Export": 2, "shop.Feed": None}, lag=0.1),
+    hrpc.with_circuit_breaker(failures=0.5, window=10, per="method"),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
     hrpc.with_message_limits(receive=1024, send=1024),
     hrpc.with_keepalive(time=10, timeout=2.0, idle=30, age=55, age_grace=5),
@@ -101,6 +109,7 @@ async def in_a_handler() -> None:
     metrics.observe("items", 3, currency="EUR")
     with hrpc.background_context(timeout=1.0) as context:
         assert_type(context, hrpc.Context)
+        assert_type(context.identity, Any)
         assert_type(context.time_remaining(), float | None)
 
 
@@ -137,5 +146,6 @@ def mistakes() -> None:
     OutOfStock("only 3 left", retry="now")  # type: ignore[call-arg]
     mysql.new(host="127.0.0.1")  # type: ignore[call-arg]
     redis.new(port="6379")  # type: ignore[arg-type]
+    hrpc.with_auth(blocking)  # type: ignore[arg-type]
     hrpc.new_server("orders")  # type: ignore[arg-type]
     server.run(blocking)  # type: ignore[arg-type]
