@@ -92,6 +92,9 @@ class Wrapper:
                         await auth(call)
                     response = await body(Requests(request, counts) if request_streaming else request, call)
                 finally:
+                    # Before the answer leaves: the caller's next call finds the place free.
+                    for admission in admitted:
+                        admission.release()
                     if kept is not None:
                         deadlines.release(kept)
                 call.status = call.code() or grpc.StatusCode.OK
@@ -105,8 +108,6 @@ class Wrapper:
                 error = caught
                 await abort(raw, *failures.status(caught, call))
             finally:
-                for admission in admitted:
-                    admission.release()
                 seconds = counts.end(began, call.status, current.trace_id)
                 if span is not None:
                     span.end(call.status, error)
