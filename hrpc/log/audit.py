@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from hrpc.context import Context
-from hrpc.log.audit_line import AuditFormat, Ended, Origin
+from hrpc.log.audit_line import LONGEST_ERROR, LONGEST_NAME, AuditFormat, Ended, Origin
 from hrpc.log.writer import Writer
 from hrpc.option import AuditSettings
 
@@ -79,11 +79,11 @@ class MethodAudit:
         self._method = method
         self._lines = lines
         self._heads: dict[grpc.StatusCode, str] = {}
-        self.add: Add = self._adding(writer) if payloads is None else self._adding_payloads(writer, payloads)
+        self.add: Add = self._adding(writer, payloads)
         if settings.sample < 1:
             self.add = _sampling(self.add, settings.sample, settings.slow)
 
-    def _adding(self, writer: Writer) -> Add:
+    def _adding(self, writer: Writer, payloads: Payloads | None) -> Add:
         waiting, limit, line = writer.waiting, writer.limit, self._line
         append = waiting.append
 
@@ -93,35 +93,34 @@ class MethodAudit:
             if len(waiting) >= limit:
                 writer.drop()
                 return
-            append((line, code, time(), context, seconds, error))
-            if writer.idle:
-                writer.wake()
-
-        return add
-
-    def _adding_payloads(self, writer: Writer, payloads: Payloads) -> Add:
-        def line(entry: tuple[Any, ...]) -> str:
-            _, code, when, context, seconds, error, request, response = entry
-            # Both first, because what is not taken out again would count as waiting for ever.
-            texts = payloads.text(request), payloads.text(response)
-            return self._lines.line(self._head(code), Ended(when, context, seconds, error or "", *texts))
-
-        def add(
-            context: Context, code: grpc.StatusCode, seconds: float, error: str | None, request: Any, response: Any
-        ) -> None:
-            if len(writer.waiting) >= writer.limit:
-                writer.drop()
-                return
-            kept = payloads.keep(request), payloads.keep(response)
-            writer.waiting.append((line, code, time(), context, seconds, error, *kept))
+            kept = None if payloads is None else (payloads, payloads.keep(request), payloads.keep(response))
+            # Not the context, which holds all else that the caller sent.
+            append(
+                (
+                    line,
+                    code,
+                    kept,
+                    time(),
+                    seconds,
+                    error and str(error)[:LONGEST_ERROR],
+                    context.trace_id[:LONGEST_NAME],
+                    context.span_id,
+                    context.server_name[:LONGEST_NAME],
+                    context.client_ip[:LONGEST_NAME],
+                )
+            )
             if writer.idle:
                 writer.wake()
 
         return add
 
     def _line(self, entry: tuple[Any, ...]) -> str:
-        _, code, when, context, seconds, error = entry
-        return self._lines.line(self._head(code), Ended(when, context, seconds, error or ""))
+        _, code, kept, *call = entry
+        texts: list[str | None] = []
+        if kept is not None:
+            payloads, *messages = kept
+            texts = [payloads.text(message) for message in messages]
+        return self._lines.line(self._head(code), Ended(*call, *texts))
 
     def _head(self, code: grpc.StatusCode) -> str:
         head = self._heads.get(code)

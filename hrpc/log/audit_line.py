@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import grpc
 
-from hrpc.context import Context
 from hrpc.log.times import Times
 from hrpc.status import code_label
 
@@ -24,7 +23,12 @@ _WARNINGS = {
     "OUT_OF_RANGE",
     "UNAVAILABLE",
 }
-_LONGEST_ERROR = 4096
+LONGEST_ERROR = 4096
+"""Characters of an error."""
+
+LONGEST_NAME = 256
+"""Characters of what the caller says: a trace id, a name, an address. Those of the Go framework take 85."""
+
 _DROPPED = "{} log lines were dropped, because the output was not read for too long"
 
 
@@ -40,9 +44,12 @@ class Ended(NamedTuple):
     """A call that has ended: `when` in seconds of ``time.time``, `seconds` that it took; payloads as text or None."""
 
     when: float
-    context: Context
     seconds: float
-    error: str
+    error: str | None
+    trace_id: str
+    span_id: str
+    caller: str
+    client_ip: str
     request: str | None = None
     response: str | None = None
 
@@ -89,16 +96,16 @@ class JsonFormat:
 
     def line(self, head: str, call: Ended) -> str:
         """The line, with its line break."""
-        when, context, seconds, error, request, response = call
+        when, seconds, error, trace_id, span_id, caller, client_ip, request, response = call
         payloads = ""
         if request is not None:
             payloads = f',"request":{quoted(request)}'
         if response is not None:
             payloads += f',"response":{quoted(response)}'
         return (
-            f'{head},"trace_id":{quoted(context.trace_id)},"span_id":{quoted(context.span_id)},'
-            f'{self._times.json(when)},"duration_ms":{seconds * 1000:.3f},"error":{quoted(error[:_LONGEST_ERROR])},'
-            f'"caller":{quoted(context.server_name)},"client_ip":{quoted(context.client_ip)}{payloads}}}\n'
+            f'{head},"trace_id":{quoted(trace_id)},"span_id":{quoted(span_id)},'
+            f'{self._times.json(when)},"duration_ms":{seconds * 1000:.3f},"error":{quoted(error or "")},'
+            f'"caller":{quoted(caller)},"client_ip":{quoted(client_ip)}{payloads}}}\n'
         )
 
     def dropped(self, lines: int) -> str:
@@ -122,6 +129,8 @@ class HumanFormat:
 
     _COLOURS = {"info": "1", "warning": "33;1", "error": "31;1"}  # noqa: RUF012 - never changed
 
+    _SHOWN = ("trace_id", "caller", "client_ip", "error", "request", "response")
+
     def __init__(self) -> None:
         self._times = Times()
 
@@ -132,17 +141,9 @@ class HumanFormat:
 
     def line(self, head: str, call: Ended) -> str:
         """The line, with its line break."""
-        when, context, seconds, error, request, response = call
-        fields = {
-            "trace_id": context.trace_id,
-            "caller": context.server_name,
-            "client_ip": context.client_ip,
-            "error": error[:_LONGEST_ERROR],
-            "request": request,
-            "response": response,
-        }
+        fields = {name: getattr(call, name) for name in self._SHOWN}
         shown = " ".join(f"{key}={_visible(value)}" for key, value in fields.items() if value)
-        return f"\x1b[2m{self._times.local(when)}\x1b[0m {head} in {seconds * 1000:.1f} ms  {shown}\n"
+        return f"\x1b[2m{self._times.local(call.when)}\x1b[0m {head} in {call.seconds * 1000:.1f} ms  {shown}\n"
 
     def dropped(self, lines: int) -> str:
         """The line that says how many were dropped."""

@@ -106,17 +106,23 @@ def test_whatever_a_caller_sends_gives_one_valid_line(trace: str, caller: str, i
     assert [line[field] for field in ("trace_id", "caller", "client_ip", "error")] == sent
 
 
+def test_an_error_that_is_no_text_is_made_one() -> None:
+    audited = Audited()
+    audited.add(error=b"details")  # type: ignore[arg-type]
+    assert [line["error"] for line in audited.lines()] == ["b'details'"]
+
+
 def test_a_trace_id_of_8_kilobytes_and_an_endless_error_give_one_line_of_bounded_length() -> None:
     audited = Audited()
     audited.add(Context("\u20ac" * 8192), error="x" * 10_000_000)
     (line,) = audited.lines()
-    assert line["trace_id"] == "\u20ac" * 8192
+    assert line["trace_id"] == "\u20ac" * 256
     assert len(line["error"]) == 4096
 
 
 def test_one_call_that_has_no_line_does_not_end_the_log_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     audited = Audited()
-    audited.add(Context(None))  # type: ignore[arg-type]
+    audited.add(Context("t", span_id=None))  # type: ignore[arg-type]
     audited.add()
     assert len(audited.lines()) == 1
     assert audited.log.dropped == 1
