@@ -97,6 +97,10 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_channelz(None), OptionError, "with_channelz"),  # type: ignore[arg-type]
         (lambda: hrpc.with_server_certs("a.pem", ""), OptionError, "private=''"),
         (lambda: hrpc.with_server_certs("a.pem", "b.pem", b"ca"), OptionError, "client_ca"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_client_certs("ca.pem", "a.pem"), OptionError, "both or none"),
+        (lambda: hrpc.with_client_certs(""), OptionError, "ca=''"),
+        (lambda: hrpc.with_client_certs("ca.pem", name=""), OptionError, "service"),
+        (lambda: hrpc.with_client_certs("ca.pem", allow_plain=0), OptionError, "allow_plain"),  # type: ignore[arg-type]
         (lambda: hrpc.with_stack_skip(-1), OptionError, "with_stack_skip"),
         (lambda: hrpc.with_listen_port(1, host=""), OptionError, "host"),
     ],

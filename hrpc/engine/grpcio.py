@@ -10,9 +10,9 @@ import grpc.aio
 from hrpc import listener
 from hrpc.abc import endpoint
 from hrpc.engine.arguments import arguments
-from hrpc.engine.certificates import CertificateFiles
 from hrpc.errors import BindError
 from hrpc.option import Settings
+from hrpc.tls.server import ServerCertificates
 
 _OPTION = "hrpc.with_listen_port"
 _COMPRESSION = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
@@ -28,7 +28,7 @@ class GrpcioEngine:
             compression=_COMPRESSION[settings.compression],
         )
 
-    async def bind(self, host: str, port: int, certificates: CertificateFiles | None) -> int:
+    async def bind(self, host: str, port: int, certificates: ServerCertificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken` or `BindError`."""
         where = endpoint(host, port)
         # gRPC's own error for a port that is taken says neither which one nor why.

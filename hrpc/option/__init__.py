@@ -32,6 +32,7 @@ from hrpc.option.options import (
 from hrpc.option.settings import (
     AuditSettings,
     Certificates,
+    ClientCertificates,
     Environment,
     ErrorSettings,
     Keepalive,
@@ -45,13 +46,14 @@ from hrpc.option.settings import (
     fold,
     of_method,
 )
-from hrpc.option.tls import with_server_certs
+from hrpc.option.tls import with_client_certs, with_server_certs
 from hrpc.option.tracing import with_tracing
 from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
 
 __all__ = [
     "AuditSettings",
     "Certificates",
+    "ClientCertificates",
     "Consul",
     "EngineSettings",
     "Environment",
@@ -70,6 +72,7 @@ __all__ = [
     "with_auth",
     "with_channelz",
     "with_circuit_breaker",
+    "with_client_certs",
     "with_compression",
     "with_concurrency_limit",
     "with_consul",

@@ -43,6 +43,17 @@ class Certificates:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificates:
+    """How other services are called over TLS: paths of PEM files, and whom to expect. See `with_client_certs`."""
+
+    ca: str
+    public: str | None = None
+    private: str | None = None
+    name: str = "{service}"
+    allow_plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MessageLimits:
     """How large one message may be, in bytes. See `with_message_limits`."""
 
@@ -154,6 +165,7 @@ class Settings:
     metrics_port: int | None = None
     metrics_buckets: tuple[float, ...] = DEFAULT_BUCKETS
     certificates: Certificates | None = None
+    client_certificates: ClientCertificates | None = None
     message_limits: MessageLimits = MessageLimits()
     keepalive: Keepalive = Keepalive()
     compression: Literal["gzip", "deflate"] | None = None

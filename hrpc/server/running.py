@@ -41,10 +41,12 @@ from hrpc.server.pools import Pools
 from hrpc.server.registration import registration
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
+from hrpc.service.dialing import Dialer
 from hrpc.service.directory import Directory
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
+    from hrpc.tls.files import CertificateFiles
 
 Job = Callable[[], Awaitable[Any]]
 
@@ -85,6 +87,7 @@ class Running:
         self._consul: Client | None = None
         self._configs: configs.Configs | None = None
         self._directory: Directory | None = None
+        self._certificates: dict[str, CertificateFiles] = {}
         self._background: tasks.Background | None = None
         self._until_stop = asyncio.timeout(None)
         self._stopping = asyncio.Event()
@@ -196,7 +199,7 @@ class Running:
         s = self.settings
         assert s.consul is not None
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
-        connections = await self._steps.enter("connections", Connections(s.keepalive))
+        connections = await self._steps.enter("connections", self._connections())
         self._consul = await self._steps.enter("consul", _connected(s.consul))
         self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
         self._runtime.values[configs.slot] = self._configs
@@ -244,6 +247,15 @@ class Running:
             log.error("{} did not start: {}", self.name, failure)
 
     # The steps that have to know more than their settings.
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[Connections]:
+        dialer = Dialer(self.settings.keepalive, self.settings.client_certificates)
+        if dialer.files is not None:
+            self._certificates["client"] = dialer.files
+        async with Connections(dialer) as connections:
+            self._runtime.restart_hooks.insert(0, connections.renew)
+            yield connections
 
     @asynccontextmanager
     async def _database(self, database: Database) -> AsyncIterator[None]:
@@ -299,10 +311,11 @@ class Running:
     async def _bound(self, engine: Engine) -> AsyncIterator[int]:
         certificates = None
         if self.settings.certificates is not None:
-            from hrpc.engine.certificates import CertificateFiles
+            from hrpc.tls.server import ServerCertificates
 
-            certificates = CertificateFiles(self.settings.certificates)
-            self._runtime.restart_hooks.insert(0, certificates.reload)
+            certificates = ServerCertificates(self.settings.certificates)
+            self._certificates["server"] = certificates.files
+            self._runtime.restart_hooks.insert(0, certificates.files.refresh)
         try:
             yield await engine.bind(self.settings.host, self.settings.port, certificates)
         finally:
@@ -373,6 +386,12 @@ class Running:
             "Seconds since Consul confirmed the value.",
             lambda: {} if self._configs is None else self._configs.ages(),
             ("key",),
+        )
+        gauge(
+            "hrpc_certificate_expiry_timestamp_seconds",
+            "When a certificate in use expires, in seconds since 1970.",
+            lambda: {end: at.timestamp() for end, files in self._certificates.items() if (at := files.now.expires)},
+            ("end",),
         )
         measures.counter(
             "hrpc_log_dropped",

@@ -17,7 +17,8 @@ import grpc.aio
 
 from hrpc.abc import Instance
 from hrpc.rpc.outgoing import Outgoing
-from hrpc.service.connections import Connection, Connections, Dial
+from hrpc.service.connections import Connection, Connections
+from hrpc.service.dialing import Dial
 
 FIRST_ANSWER_LIMIT = 5.0
 """Seconds that entering a channel waits for the registry's first answer."""

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hrpc
-from hrpc.engine.validity import expires
 from hrpc.errors import CertificateError, StartError
+from hrpc.tls.validity import expires
 from tests.authority import Authority
 from tests.echo import call
 from tests.eventually import eventually
+from tests.metrics.scraping import samples, value
 from tests.server.recorded import a_server
 
 Output = pytest.CaptureFixture[str]
@@ -63,7 +64,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
             assert await shown(server.address, authority) == "second"
             assert await call(channel, "Echo") == b"x"
         assert await shown(server.address, authority) == "second"
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "serves the new certificate" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "have changed and are used" in line]
     end = datetime.now(UTC) + timedelta(days=30)
     assert str(public) in line
     assert f"valid until {end:%Y-%m-%d}" in line
@@ -97,7 +98,7 @@ async def test_what_cannot_be_used_is_told_once_and_the_certificate_before_goes_
             assert await shown(server.address, authority) == "first"
         (line,) = [line for line in capsys.readouterr().out.splitlines() if '"error"' in line]
         assert str(private) in line
-        assert "the certificate before, valid until" in line
+        assert "goes on being used, valid until" in line
         authority.write(tmp_path / "certs", "second")
         assert await shown(server.address, authority) == "second"
 
@@ -132,16 +133,16 @@ async def test_a_restart_reads_the_files_before_anybody_connects(
             return "restart hooks have run" in output
 
         await eventually(told)
-        assert output.count("serves the new certificate") == 1
+        assert output.count("have changed and are used") == 1
         assert await shown(server.address, authority) == "second"
-    assert "new certificate" not in capsys.readouterr().out
+    assert "have changed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("valid", "says"),
     [
-        (timedelta(days=6), "expires soon: valid until"),
-        (timedelta(hours=-1), "has expired: valid until"),
+        (timedelta(days=6), "expires soon, valid until"),
+        (timedelta(hours=-1), "has expired, valid until"),
         (timedelta(days=8), None),
     ],
 )
@@ -154,6 +155,21 @@ async def test_a_certificate_that_expires_soon_is_warned_of(
     output = capsys.readouterr().out
     assert ("TLS: " in output) == (says is not None)
     assert says is None or f"the certificate '{public}' {says}" in output
+
+
+async def test_the_end_of_the_certificate_in_use_is_measured(tmp_path: Path, authority: Authority) -> None:
+    def end() -> float:
+        return x509.load_pem_x509_certificate(
+            (tmp_path / "certs" / "tls.crt").read_bytes()
+        ).not_valid_after_utc.timestamp()
+
+    public, private = authority.write(tmp_path / "certs", "first")
+    async with a_server(hrpc.with_server_certs(public, private), hrpc.with_metrics(0)) as server:
+        for valid in (30, 60):
+            authority.write(tmp_path / "certs", "first", timedelta(days=valid))
+            await shown(server.address, authority)
+            found = value(await samples(server), "hrpc_certificate_expiry_timestamp_seconds", end="server")
+            assert found == end()
 
 
 async def test_with_an_authority_for_clients_only_its_clients_are_let_in_and_a_handler_knows_them(

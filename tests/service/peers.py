@@ -16,9 +16,9 @@ from hrpc.testing.servers import ConsulServer
 from tests.echo import SERVICE, each, join, repeat
 
 
-def entry(name: str, number: int, port: int, weight: int = 1, tag: str = "development") -> Registration:
+def entry(name: str, number: int, port: int, weight: int = 1, tag: str = "development", **meta: str) -> Registration:
     check = Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
-    return Registration(f"{name}-{number}", name, "127.0.0.1", port, (tag,), {}, weight, check)
+    return Registration(f"{name}-{number}", name, "127.0.0.1", port, (tag,), meta, weight, check)
 
 
 @asynccontextmanager
@@ -35,7 +35,9 @@ async def caller(consul: ConsulServer, *options: hrpc.Option) -> AsyncIterator[h
 
 
 @asynccontextmanager
-async def called(answer: bytes, **methods: Any) -> AsyncIterator[int]:
+async def called(
+    answer: bytes, credentials: grpc.ServerCredentials | None = None, **methods: Any
+) -> AsyncIterator[int]:
     """A bare gRPC server that answers with its own name; gives its port."""
 
     async def name(_: bytes, __: Any) -> bytes:
@@ -48,7 +50,8 @@ async def called(answer: bytes, **methods: Any) -> AsyncIterator[int]:
     handlers["Join"] = grpc.stream_unary_rpc_method_handler(join)
     handlers["Each"] = grpc.stream_stream_rpc_method_handler(each)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    where = "127.0.0.1:0"
+    port = server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
     await server.start()
     try:
         yield port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
-from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -17,7 +16,7 @@ from hrpc import service
 from hrpc.abc import Instance
 from hrpc.consul import Client
 from hrpc.option import Keepalive
-from hrpc.service.connections import Dial
+from hrpc.service.dialing import Dial
 from hrpc.testing.servers import ConsulServer
 from tests.echo import call
 from tests.http2 import Http2, http2_server
@@ -50,7 +49,7 @@ def test_an_instance_is_pinged_as_often_as_it_allows(
 async def test_a_connection_that_nobody_uses_is_kept_alive(consul: ConsulServer, registry: Client) -> None:
     connections: asyncio.Queue[Http2] = asyncio.Queue()
     async with http2_server(connections) as port, asyncio.timeout(20):
-        pinged = replace(entry("pinged", 1, port), meta={"keepalive": "0.05"})
+        pinged = entry("pinged", 1, port, keepalive="0.05")
         async with caller(consul, hrpc.with_keepalive(time=0.1, timeout=10)), registry.registered(pinged):
             ready = asyncio.create_task(service.channel("pinged").channel_ready())
             try:

@@ -56,6 +56,7 @@ server = hrpc.new_server(
     hrpc.with_compression("gzip"),
     hrpc.with_max_streams(100),
     hrpc.with_server_certs("tls.crt", Path("tls.key"), client_ca="ca.crt"),
+    hrpc.with_client_certs("ca.crt", "tls.crt", Path("tls.key"), name="{service}.internal", allow_plain=True),
     hrpc.with_reflection(),
     hrpc.with_channelz(False),
 )

@@ -1,0 +1,1 @@
+"""Certificates that follow their files, for both ends of a connection."""
