@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import grpc
 import grpc.aio
-from loguru import logger
 
 from hrpc.abc import KEEPALIVE_META, Instance
 from hrpc.engine.arguments import milliseconds
 from hrpc.option import ClientCertificates, Keepalive
-from hrpc.tls.client import ClientCredentials
-from hrpc.tls.files import CertificateFiles
+
+if TYPE_CHECKING:
+    from hrpc.tls.client import ClientCredentials
+    from hrpc.tls.files import CertificateFiles
 
 GRPC_MINIMUM = 300.0
 """Seconds that a server of gRPC wants between two pings, and only while a call runs, when it is told nothing else
@@ -63,7 +64,11 @@ class Dialer:
         self._keepalive = keepalive
         self._name = "{service}" if certificates is None else certificates.name
         self._always = certificates is not None and not certificates.allow_plain
-        self._own = None if certificates is None else ClientCredentials(certificates)
+        self._own: ClientCredentials | None = None
+        if certificates is not None:
+            from hrpc.tls.client import ClientCredentials
+
+            self._own = ClientCredentials(certificates)
         self._warned: set[str] = set()
 
     @property
@@ -92,6 +97,8 @@ class Dialer:
         if self._own is not None:
             return self._own.newest
         if service not in self._warned:
+            from loguru import logger
+
             self._warned.add(service)
             logger.warning(
                 "service {!r} serves TLS, and its certificate is checked against public authorities; where an "
