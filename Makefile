@@ -8,13 +8,13 @@ VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info
 endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PROTOS := $(sort $(wildcard examples/*/*.proto))
+PROTOS := $(sort $(wildcard examples/*/*.proto benchmarks/*.proto))
 OWN_PROTOS := $(sort $(wildcard hrpc/*/*.proto))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto services servers
+.PHONY: help demo test bench check proto services servers
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,11 +25,15 @@ demo: $(INSTALLED) servers ## show what hrpc does, on real servers where they ca
 test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
 	@$(BIN)/python -m pytest $(ARGS)
 
+bench: $(INSTALLED) ## compare with other ways to serve gRPC; writes docs/performance.md (ARGS=--quick: short, writes elsewhere)
+	@scripts/install-h2load
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 check: $(INSTALLED) ## lint, format, types, layers
 	@failed=; for step in "ruff check" "ruff format --check" mypy lint-imports; do \
 		echo "$(BIN)/$$step"; $(BIN)/$$step || failed=yes; done; test -z "$$failed"
 
-proto: $(INSTALLED) ## generate the code of examples/*/*.proto and hrpc/*/*.proto beside them
+proto: $(INSTALLED) ## generate the code of the protos of examples, benchmarks and hrpc beside them
 	$(if $(PROTOS),$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS))
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(OWN_PROTOS)
 	@# Ours also runs with a protobuf older than that of grpcio-tools here: without the check of its version.

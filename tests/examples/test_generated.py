@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROTOS = sorted(path.relative_to(ROOT) for path in ROOT.glob("examples/*/*.proto"))
+PROTOS = sorted(
+    path.relative_to(ROOT) for glob in ("examples/*/*.proto", "benchmarks/*.proto") for path in ROOT.glob(glob)
+)
 OWN_PROTOS = sorted(path.relative_to(ROOT) for path in ROOT.glob("hrpc/*/*.proto"))
 
 

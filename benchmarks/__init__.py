@@ -1,0 +1,1 @@
+"""What hrpc costs, measured beside other ways to serve gRPC with Python: ``make bench``."""

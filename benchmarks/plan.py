@@ -1,0 +1,31 @@
+"""How thoroughly to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of a run. Quick is for seeing that all works: its figures are noise."""
+
+    folder: Path
+    """Where requests and the output of servers go."""
+    rounds: int = 7
+    seconds: float = 2.0
+    """Of load on one server in one round."""
+    loops: int = 200_000
+    """Calls in a hot loop."""
+    starts: int = 9
+    """How often each program is started."""
+    calls_of_many: int = 20_000
+    """Calls over 1,000 connections."""
+    memory_calls: tuple[int, int] = (100_000, 1_000_000)
+
+    @classmethod
+    def quick(cls, folder: Path) -> Plan:
+        """In about three minutes."""
+        return cls(
+            folder, rounds=2, seconds=0.3, loops=20_000, starts=3, calls_of_many=3_000, memory_calls=(2_000, 10_000)
+        )

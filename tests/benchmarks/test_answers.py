@@ -1,0 +1,50 @@
+"""Servers of the benchmark are only compared when they answer right."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fleet
+from benchmarks.answers import WrongAnswer
+from benchmarks.load import Load, put
+from benchmarks.variants import BARE, FULL, Variant
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
+needs_h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is missing: scripts/install-h2load")
+
+
+def test_a_server_of_hrpc_answers_right_before_and_after(tmp_path: Path) -> None:
+    with fleet.all_running([FULL], tmp_path) as instances:
+        instance = instances[FULL.name]
+        assert instance.cpu_seconds() > 0
+        assert instance.resident_megabytes() > 10
+
+
+def test_a_server_that_ends_is_reported_with_its_output(tmp_path: Path) -> None:
+    broken = Variant("broken", "full", ("--engine", "none"))
+
+    with pytest.raises(WrongAnswer, match=r"broken: it has ended(.|\n)*invalid choice: 'none'"):
+        with fleet.running(broken, tmp_path):
+            pass
+
+
+@needs_h2load
+def test_a_load_counts_the_answers(tmp_path: Path) -> None:
+    with fleet.running(BARE, tmp_path) as instance:
+        answered = put(instance, Load(connections=1, streams=2), tmp_path, calls=50)
+        streamed = put(instance, Load(connections=1, streams=1, repeated=3), tmp_path, calls=5)
+
+    assert (answered.calls, streamed.calls) == (50, 5)
+    assert answered.rate > 0
+
+
+@needs_h2load
+def test_a_refusal_is_no_answer_although_http_says_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Load, "path", "/benchmarks.v1.Echo/Missing")
+
+    with fleet.running(BARE, tmp_path) as instance, pytest.raises(WrongAnswer, match="not all answers are there"):
+        put(instance, Load(connections=1, streams=2), tmp_path, calls=50)
