@@ -11,6 +11,16 @@ import grpc.aio
 from hrpc.context import Context
 from hrpc.from_thread import Portal
 from hrpc.metrics.calls import MethodCalls
+from hrpc.rpc import metadata
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def known(code: object) -> grpc.StatusCode:
+    """What grpcio takes for a code: a StatusCode or its number; anything else is UNKNOWN."""
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else grpc.StatusCode.UNKNOWN
 
 
 class Call:
@@ -61,13 +71,22 @@ class Call:
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the code of the answer."""
-        self._code = code
-        self._raw.set_code(code)
+        self._code = known(code)
+        self._raw.set_code(self._code)
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Sets the metadata that goes out with the status. Raises ValueError for what cannot be sent."""
+        self._raw.set_trailing_metadata(metadata.checked(trailing_metadata))
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Sends metadata ahead of the response. Raises ValueError for what cannot be sent."""
+        await self._raw.send_initial_metadata(metadata.checked(initial_metadata))
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
+        trailing = metadata.checked(trailing_metadata)
         self._aborts(code, details)
-        await self._raw.abort(code, details, trailing_metadata)
+        await self._raw.abort(known(code), details, trailing)
         raise AssertionError("the engine's abort returned")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
@@ -78,7 +97,7 @@ class Call:
         if code in (grpc.StatusCode.OK, 0):
             raise ValueError("context.abort(OK): return a response instead")
         self._aborted = True
-        self._code = code
+        self._code = known(code)
         self.failure = details
 
 

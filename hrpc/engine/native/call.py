@@ -20,7 +20,6 @@ Details: TypeAlias = "tuple[tuple[tuple[str, str | bytes], ...], str, float | No
 
 UNAVAILABLE, UNKNOWN, INTERNAL, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 14, 2, 13, 1, 8, 12
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _AUTH = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
 _MAPPED = "ipv6:[::ffff:"
 
@@ -99,9 +98,8 @@ class NativeCall:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """Answers with this status, at once. Raises ``grpc.aio.AbortError``."""
         if not self.answered:
-            known = _status(code)
-            self.fail(known.value[0], details, trailing_metadata or self._trailing)
-            self._code, self._details = known, details
+            self.fail(code.value[0], details, trailing_metadata or self._trailing)
+            self._code, self._details = code, details
         raise grpc.aio.AbortError("aborted by the handler")
 
     async def abort_with_status(self, status: Any) -> NoReturn:
@@ -129,7 +127,7 @@ class NativeCall:
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the code of the answer."""
         if not self.answered:
-            self._code = _status(code)
+            self._code = code
 
     def code(self) -> grpc.StatusCode | None:
         """The code that was set; None when none was."""
@@ -188,10 +186,3 @@ def peer(address: str) -> str:
     if address.startswith(_MAPPED):
         return "ipv4:" + address.removeprefix(_MAPPED).replace("]", "", 1)
     return address.replace("[", "%5B", 1).replace("]", "%5D", 1)
-
-
-def _status(code: Any) -> grpc.StatusCode:
-    """What grpcio takes: a StatusCode or its number, and UNKNOWN for anything else."""
-    if isinstance(code, grpc.StatusCode):
-        return code
-    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else grpc.StatusCode.UNKNOWN

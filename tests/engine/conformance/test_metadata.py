@@ -95,6 +95,53 @@ async def test_streams_carry_metadata_both_ways(engine: Engine) -> None:
             assert sorted(sent(metadata), key=str) == sorted(EVERY_KIND, key=str)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [("Upper", "x")],
+        [("a", "line\nbreak")],
+        [("a", "ü")],
+        [("", "x")],
+        [("a b", "x")],
+        [("text-bin", "not bytes")],
+        [("a", 1)],
+        [("a",)],
+        5,
+    ],
+    ids=repr,
+)
+async def test_metadata_that_cannot_be_sent_answers_internal(engine: Engine, metadata: Any) -> None:
+    async def trailing(_: bytes, call: Any) -> bytes:
+        call.set_trailing_metadata(metadata)
+        return b""
+
+    async def initial(_: bytes, call: Any) -> bytes:
+        await call.send_initial_metadata(metadata)
+        return b""
+
+    async def abort(_: bytes, call: Any) -> None:
+        await call.abort(grpc.StatusCode.NOT_FOUND, "", metadata)
+
+    async with engine.server(Trailing=trailing, Initial=initial, Abort=abort) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            for method in ("Trailing", "Initial", "Abort"):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(channel, method, timeout=3)
+                assert caught.value.code() is grpc.StatusCode.INTERNAL, method
+            assert await call(channel, "Echo") == b"x"
+
+
+async def test_bytes_for_a_key_of_text_arrive_as_text(engine: Engine) -> None:
+    async def tells(_: bytes, call: Any) -> bytes:
+        call.set_trailing_metadata((("ascii", b"text"),))
+        return b""
+
+    async with engine.server(Tell=tells) as server, grpc.aio.insecure_channel(server.address) as channel:
+        running = call(channel, "Tell")
+        await running
+        assert (await running.trailing_metadata())["ascii"] == "text"
+
+
 @pytest.mark.parametrize("size", [20_000, 100_000])
 async def test_metadata_over_the_limit_is_refused_and_the_next_call_is_served(engine: Engine, size: int) -> None:
     # The native engine answers HTTP 431, and closes a connection that sends several times the limit.

@@ -1,0 +1,36 @@
+"""Metadata that a handler wants to send: what cannot be sent is told to the handler, where each engine would answer its
+client in a way of its own, or never."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
+
+# https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: Header-Name, and ASCII-Value
+_KEY = re.compile(r"[0-9a-z_.-]+", re.ASCII)
+_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+
+
+def checked(metadata: Any) -> Metadata:
+    """`metadata` as a tuple of pairs. Raises ValueError for what HTTP/2 cannot carry, and says which key it is."""
+    try:
+        pairs = tuple((key, value) for key, value in metadata)
+    except (TypeError, ValueError):
+        raise ValueError(f"metadata takes pairs of a key and a value, not a {type(metadata).__name__}") from None
+    return tuple((key, _checked(key, value)) for key, value in pairs)
+
+
+def _checked(key: object, value: object) -> str | bytes:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ValueError(f"metadata: the key {key!r} takes lower case letters, digits and _ . - only")
+    if key.endswith("-bin"):
+        if not isinstance(value, bytes):
+            raise ValueError(f"metadata: the value of {key!r} takes bytes, not {type(value).__name__}")
+        return value
+    # grpcio takes bytes here as well.
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if not isinstance(text, str) or not _VALUE.fullmatch(text):
+        raise ValueError(f"metadata: the value of {key!r} takes printable ASCII; a key that ends in -bin takes bytes")
+    return text
