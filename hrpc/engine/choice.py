@@ -19,7 +19,7 @@ def chosen(settings: Settings) -> Engine:
     if settings.engine.kind == "native":
         from hrpc.engine.native import NativeEngine
 
-        return NativeEngine(settings.interceptors, settings.engine.io_threads)
+        return NativeEngine(settings)
     from hrpc.engine.grpcio import GrpcioEngine
 
     logger.info("gRPC is served by grpcio {}", grpc.__version__)

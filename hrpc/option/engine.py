@@ -17,15 +17,16 @@ def with_engine(
     kind: Literal["grpcio", "native"],
     *,
     allow_unbounded_receive: bool = False,
-    io_threads: int = 2,
+    io_threads: int | None = None,
     fast: bool = False,
 ) -> Option:
     """What serves gRPC: ``"grpcio"``, the default, or ``"native"``, which is experimental.
 
-    The native engine is pygrpc-native (the extra ``hrpc[native]``): its HTTP/2 runs in Rust, in `io_threads` threads.
-    It serves unary calls; streams are served by grpcio behind it. What it does not do as grpcio does is refused when
-    the server is made, by the name of the option; docs/engines.md has the table. It reads messages far over the limit
-    into memory before it rejects them: `allow_unbounded_receive` acknowledges that.
+    The native engine is pygrpc-native (the extra ``hrpc[native]``): its HTTP/2 runs in Rust, in `io_threads` threads
+    (when not given, one on a single core, else two). It serves unary calls; streams are served by grpcio behind it.
+    What it does not do as grpcio does is refused when the server is made, by the name of the option; docs/engines.md
+    has the table. It reads messages far over the limit into memory before it rejects them: `allow_unbounded_receive`
+    acknowledges that.
 
     `fast` asks for grpcio without the event engine of its listener. gRPC reads that from the environment while it is
     imported: set ``GRPC_EXPERIMENTS=-event_engine_listener`` where the process is started; the start warns where it is
@@ -44,7 +45,7 @@ def with_engine(
         raise OptionError(f"{option}(allow_unbounded_receive={allow_unbounded_receive!r}): takes True or False")
     if fast and kind == "native":
         raise OptionError(f'{option}("native", fast=True): the fast settings are grpcio\'s; leave one of them out')
-    threads = checks.count(option, "io_threads", io_threads, 1, 256)
+    threads = None if io_threads is None else checks.count(option, "io_threads", io_threads, 1, 256)
     return Option("with_engine", {"engine": EngineSettings(kind, allow_unbounded_receive, threads, fast)})
 
 

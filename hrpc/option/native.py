@@ -29,7 +29,7 @@ class EngineSettings:
 
     kind: Literal["grpcio", "native"] = "grpcio"
     allow_unbounded_receive: bool = False
-    io_threads: int = 2
+    io_threads: int | None = None
     fast: bool = False
 
 
@@ -53,6 +53,24 @@ RESTRICTIONS: dict[str, Restriction] = {
         "hrpc.with_server_certs",
         lambda settings: settings.certificates,
     ),
+    "compression": Restriction(
+        "refused",
+        "it does not compress responses",
+        "hrpc.with_compression",
+        lambda settings: settings.compression,
+    ),
+    "connection age": Restriction(
+        "refused",
+        "it closes no connection for its age or idleness",
+        "hrpc.with_keepalive(age=…, idle=…)",
+        lambda settings: settings.keepalive.age is not None or settings.keepalive.idle is not None,
+    ),
+    "channelz": Restriction(
+        "refused",
+        "its connections are not known to channelz",
+        "hrpc.with_channelz",
+        lambda settings: settings.channelz,
+    ),
     "unbounded receive": Restriction(
         "acknowledged",
         "it reads a message whole, and unpacks it when it is compressed, before it looks at the limit of its size, so "
@@ -66,21 +84,22 @@ RESTRICTIONS: dict[str, Restriction] = {
 }
 
 
-def from_environment(engine: EngineSettings, environ: Mapping[str, str]) -> EngineSettings:
-    """Lays ``HRPC_ENGINE`` over what the code gives. Raises `OptionError`."""
+def settled(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """`settings` with the engine that the environment chooses, checked for what that one does. Raises `OptionError`."""
     kind = environ.get(ENVIRONMENT)
-    if not kind:
-        return engine
-    if kind not in KINDS:
+    if kind and kind not in KINDS:
         raise OptionError(f"{ENVIRONMENT}={kind!r} in the environment: takes grpcio or native")
-    return replace(engine, kind=cast(Literal["grpcio", "native"], kind))
+    if kind:
+        settings = replace(settings, engine=replace(settings.engine, kind=cast(Literal["grpcio", "native"], kind)))
+    if settings.engine.kind == "native":
+        _check(settings, f"{ENVIRONMENT}=native" if kind else 'hrpc.with_engine("native")')
+        if "channelz" in RESTRICTIONS:
+            # It is offered outside of production without being asked for, and would show nothing here.
+            settings = replace(settings, channelz=False)
+    return settings
 
 
-def check(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Refuses, for the native engine, what it does not do, by the option's name. Raises `OptionError`."""
-    if settings.engine.kind != "native":
-        return
-    chosen = f"{ENVIRONMENT}=native" if environ.get(ENVIRONMENT) else 'hrpc.with_engine("native")'
+def _check(settings: Settings, chosen: str) -> None:
     for restriction in RESTRICTIONS.values():
         if not restriction.uses(settings):
             continue

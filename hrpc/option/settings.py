@@ -235,10 +235,9 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     settings = replace(
         settings,
         consul=from_environment(settings.consul, environ),
-        engine=native.from_environment(settings.engine, environ),
         tracing=_tracing(settings, environ),
     )
-    native.check(settings, environ)
+    settings = native.settled(settings, environ)
     _check_ports(settings)
     _check_databases(settings)
     _check_client_certificates(settings)

@@ -56,10 +56,25 @@ def test_the_native_engine_has_to_be_acknowledged_in_code() -> None:
         fold([NAME], {"HRPC_ENGINE": "native"})
 
 
-@pytest.mark.skipif("tls" not in RESTRICTIONS, reason="lifted")
-def test_what_the_native_engine_does_not_do_is_refused_by_the_name_of_the_option() -> None:
-    with pytest.raises(OptionError, match=r"hrpc.with_server_certs does not go with the native engine.*no TLS"):
-        fold([NAME, NATIVE, hrpc.with_server_certs("a.pem", "a.key")], {})
+REFUSED = {
+    "tls": hrpc.with_server_certs("a.pem", "a.key"),
+    "compression": hrpc.with_compression("gzip"),
+    "connection age": hrpc.with_keepalive(age=60),
+    "channelz": hrpc.with_channelz(),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, found in RESTRICTIONS.items() if found.answer == "refused"])
+def test_what_the_native_engine_does_not_do_is_refused_by_the_name_of_the_option(name: str) -> None:
+    option = REFUSED[name]
+    with pytest.raises(OptionError, match=f"hrpc.{option.name}.* does not go with the native engine"):
+        fold([NAME, NATIVE, option], {})
+    assert fold([NAME, option], {}).engine.kind == "grpcio"
+
+
+def test_channelz_is_not_offered_by_the_native_engine_unless_it_is_asked_for() -> None:
+    assert fold([NAME, NATIVE], {}).channelz is False
+    assert fold([NAME], {}).channelz is None
 
 
 async def started(*options: hrpc.Option) -> None:

@@ -26,22 +26,13 @@ if TYPE_CHECKING:
     from pygrpc_native import NativeGrpcFront
 
     from hrpc.abc import Handler
+    from hrpc.option import MessageLimits
 
 BATCH = 64
 """Events that are handed to the event loop at once, so that a burst wakes it up once."""
 
 _STOPPING = "the server is stopping"
 _CANCEL = 1  # pygrpc_native.EVENT_CANCEL
-
-
-class Limits(NamedTuple):
-    """The largest messages in bytes, None for no limit. The defaults are gRPC's."""
-
-    receive: int | None = 4 * 1024 * 1024
-    send: int | None = None
-
-
-GRPC_LIMITS = Limits()
 
 
 class Details(NamedTuple):
@@ -59,7 +50,7 @@ class Dispatch:
         front: NativeGrpcFront,
         methods: Mapping[str, Handler],
         interceptors: Sequence[grpc.aio.ServerInterceptor],
-        limits: Limits,
+        limits: MessageLimits,
     ) -> None:
         self._front = front
         self._methods = list(methods.items())
@@ -151,7 +142,7 @@ class Dispatch:
                 return None
         assert handler is not None
         limits = self._limits
-        if limits.receive is not None and len(payload) > limits.receive:
+        if len(payload) > limits.receive:
             too_large = f"Received message larger than max ({len(payload)} vs. {limits.receive})"
             return call.fail(RESOURCE_EXHAUSTED, too_large)
         parse, render = handler.request_deserializer, handler.response_serializer
@@ -161,7 +152,7 @@ class Dispatch:
         if call.code() not in (None, grpc.StatusCode.OK):
             return call.fail_as_set()
         data = response if render is None else render(response)
-        if limits.send is not None and len(data) > limits.send:
+        if len(data) > limits.send:
             return call.fail(RESOURCE_EXHAUSTED, f"Sent message larger than max ({len(data)} vs. {limits.send})")
         return call.respond(data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ from loguru import logger
 
 from hrpc import listener
 from hrpc.abc import Handler, KnownMethods, endpoint
-from hrpc.engine.native.dispatch import GRPC_LIMITS, Dispatch, Limits
+from hrpc.engine.arguments import milliseconds
+from hrpc.engine.native.dispatch import Dispatch
 from hrpc.engine.native.fallback import Fallback
 from hrpc.errors import BindError, EngineMissing
+from hrpc.option import Settings
 from hrpc.option.native import PROVEN_ON
 
 if TYPE_CHECKING:
@@ -34,16 +37,9 @@ LINGER = 0.05
 class NativeEngine:
     """Serves unary calls through pygrpc-native, all others with ``grpc.aio`` behind it; made inside the event loop."""
 
-    def __init__(
-        self,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
-        io_threads: int = 2,
-        limits: Limits = GRPC_LIMITS,
-    ) -> None:
-        self._interceptors = tuple(interceptors)
-        self._io_threads = io_threads
-        self._limits = limits
-        self._fallback = Fallback(self._interceptors)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._fallback = Fallback(settings)
         self._front: NativeGrpcFront | None = None
         self._dispatch: Dispatch | None = None
         self._deadline = float("inf")
@@ -56,14 +52,7 @@ class NativeEngine:
         listener.unused("gRPC", host, port, _OPTION)
         where = endpoint(host, port)
         try:
-            self._front = front(
-                where,
-                [],
-                io_threads=self._io_threads,
-                call_details=True,
-                metrics=True,  # they tell when an answer has left
-                keepalive_permit_without_calls=False,  # as grpcio
-            )
+            self._front = front(where, [], call_details=True, **_arguments(self._settings))
         except (OSError, ValueError) as error:
             raise BindError(f"gRPC: cannot listen on {where}: {error}; change it in {_OPTION}") from error
         self._front.set_fallback(self._fallback.bind())
@@ -80,7 +69,7 @@ class NativeEngine:
             for path, handler in found.methods.items()
         }
         native = {path: handler for path, handler in known.items() if _is_native(handler)}
-        self._dispatch = Dispatch(self._front, native, self._interceptors, self._limits)
+        self._dispatch = Dispatch(self._front, native, self._settings.interceptors, self._settings.message_limits)
         self._dispatch.start()
 
     async def stop(self, grace: float) -> None:
@@ -131,6 +120,19 @@ def _front() -> type[NativeGrpcFront]:
     if __version__ not in PROVEN_ON:
         logger.warning("hrpc is tested with pygrpc-native {}, not with {}", ", ".join(PROVEN_ON), __version__)
     return NativeGrpcFront
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    kept = settings.keepalive
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "io_threads": settings.engine.io_threads or min(2, cores or 2),
+        "metrics": True,  # they tell when an answer has left
+        "keepalive_time_ms": milliseconds(kept.time),
+        "keepalive_timeout_ms": milliseconds(kept.timeout),
+        "keepalive_permit_without_calls": kept.permit_without_stream,
+        "max_concurrent_streams": settings.max_streams or 2**31 - 1,
+    }
 
 
 def _is_native(handler: Handler) -> bool:

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from hrpc.errors import BindError
+from hrpc.option import Settings
 
 _LONGEST = 100
 """Bytes in the path of a Unix socket: Linux takes 107, macOS 103."""
@@ -19,8 +20,14 @@ _LONGEST = 100
 class Fallback:
     """A server of grpcio that only pygrpc-native, in this process, can reach."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
-        self._server = grpc.aio.server(interceptors=list(interceptors))
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.message_limits
+        # What is about connections is for those of the clients, which end in front of it.
+        options = [
+            ("grpc.max_receive_message_length", limits.receive),
+            ("grpc.max_send_message_length", limits.send),
+        ]
+        self._server = grpc.aio.server(interceptors=list(settings.interceptors), options=options)
         self._folder: str | None = None
 
     def bind(self) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import h2.events
 import pytest
 
 import hrpc
 from hrpc.errors import PortTaken, StartError
-from tests.echo import call
+from tests.echo import Gate, call
 from tests.engine.conformance.conftest import Engine
+from tests.engine.conformance.http2 import connected
+from tests.eventually import eventually
 
 
 async def peer(_: bytes, call: Any) -> bytes:
@@ -89,3 +92,56 @@ async def test_hundreds_of_connections_are_served_at_once(engine: Engine) -> Non
         channels = [grpc.aio.insecure_channel(server.address, own) for _ in range(200)]
         assert await asyncio.gather(*(call(channel, "Echo") for channel in channels)) == [b"x"] * 200
         await asyncio.gather(*(channel.close() for channel in channels))
+
+
+async def test_a_connection_may_carry_no_more_calls_than_it_is_allowed(engine: Engine) -> None:
+    gate = Gate()
+    async with engine.server(hrpc.with_max_streams(2), gate=gate) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await call(channel, "Echo")  # the client has read the server's settings
+            running = [asyncio.ensure_future(call(channel, "Hold", b"%d" % n)) for n in range(6)]
+            assert server._running is not None
+            calls = server._running._calls
+
+            async def two_run() -> bool:
+                return calls.in_flight == 2
+
+            await eventually(two_run)
+            await asyncio.sleep(0.1)
+            assert calls.in_flight == 2
+            gate.opened.set()
+            assert await asyncio.gather(*running) == [b"%d" % n for n in range(6)]
+
+
+async def test_a_client_that_does_not_answer_a_ping_is_given_up(engine: Engine) -> None:
+    cancelled = asyncio.Event()
+
+    async def wait(_: bytes, __: Any) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        raise AssertionError
+
+    async with engine.server(hrpc.with_keepalive(time=0.2, timeout=0.2), Wait=wait) as server:
+        async with connected(server.address) as dead:
+            dead.call("Wait")
+            await dead.flush()
+            await asyncio.wait_for(cancelled.wait(), 10)
+
+
+async def test_an_idle_connection_that_answers_pings_lives(engine: Engine) -> None:
+    async with engine.server(hrpc.with_keepalive(time=0.1, timeout=1)) as server, connected(server.address) as idle:
+        pings = 0
+        async with asyncio.timeout(10):
+            while pings < 3:
+                for event in await idle.events():
+                    pings += isinstance(event, h2.events.PingReceived)
+                await idle.flush()
+        idle.call("Echo")
+        await idle.flush()
+        events = await idle.events()
+        while not any(isinstance(event, h2.events.TrailersReceived) for event in events):
+            events = await idle.events()
+            assert events, "it was closed"

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import hrpc
 from tests.echo import SERVICE, call
@@ -145,3 +146,13 @@ async def test_hundreds_of_open_watches_leave_room_for_calls(engine: Engine) -> 
         assert await call(channel, "EchoInThread", timeout=5) == b"x"
         for watch in watches:
             watch.cancel()
+
+
+async def test_reflection_lists_the_services(engine: Engine) -> None:
+    server = engine.server(hrpc.with_reflection())
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = [answer async for answer in stub.ServerReflectionInfo(iter([question]))]
+        names = {service.name for service in answers[0].list_services_response.service}
+        assert {SERVICE, "grpc.health.v1.Health"} <= names
