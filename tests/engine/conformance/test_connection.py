@@ -98,8 +98,7 @@ async def test_a_connection_may_carry_no_more_calls_than_it_is_allowed(engine: E
     gate = Gate()
     async with engine.server(hrpc.with_max_streams(2), gate=gate) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
-            await call(channel, "Echo")  # the client has read the server's settings
-            running = [asyncio.ensure_future(call(channel, "Hold", b"%d" % n)) for n in range(6)]
+            running = [asyncio.ensure_future(call(channel, "Hold", b"%d" % n)) for n in range(2)]
             assert server._running is not None
             calls = server._running._calls
 
@@ -107,10 +106,12 @@ async def test_a_connection_may_carry_no_more_calls_than_it_is_allowed(engine: E
                 return calls.in_flight == 2
 
             await eventually(two_run)
-            await asyncio.sleep(0.1)
-            assert calls.in_flight == 2
+            waiting = [asyncio.ensure_future(call(channel, "Echo", timeout=0.2)) for _ in range(4)]
+            for ended in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(ended, grpc.aio.AioRpcError)
+                assert ended.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             gate.opened.set()
-            assert await asyncio.gather(*running) == [b"%d" % n for n in range(6)]
+            assert await asyncio.gather(*running) == [b"0", b"1"]
 
 
 async def test_a_client_that_does_not_answer_a_ping_is_given_up(engine: Engine) -> None:
