@@ -129,7 +129,8 @@ class Writer:
             self._bell.clear()
             self._hurry.wait(_LINGER)
             self._hurry.clear()
-            while self.waiting:
+            # Only what is there now: under load there is always more, and it would be written line by line.
+            for _ in range(0, len(self.waiting), _BATCH):
                 self._write_batch()
 
     def _write_batch(self) -> None:

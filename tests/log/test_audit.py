@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hrpc
+from hrpc._runtime import Runtime
 from hrpc.context import Context
 from hrpc.errors import OptionError
 from hrpc.log import sink
@@ -226,11 +229,31 @@ def test_a_bad_option_is_refused_where_it_is_made(make: Callable[[], object], sa
 
 
 def test_audit_lines_go_where_the_other_lines_go(capsys: pytest.CaptureFixture[str]) -> None:
-    from hrpc._runtime import Runtime
-
     with sink.installed(Runtime("logged"), "development") as log:
         method = AuditLog(log.writer, log.calls, AuditSettings()).method(PATH, handler)
         assert method is not None
         method.add(CONTEXT, OK, 0.001, None, None, None)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (line["server_name"], line["category"]) == ("logged", "audit")
+
+
+def test_lines_of_two_servers_and_of_a_terminal_go_where_each_belongs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(log: sink.Log) -> None:
+        method = AuditLog(log.writer, log.calls, AuditSettings()).method(PATH, handler)
+        assert method is not None
+        method.add(CONTEXT, OK, 0.001, None, None, None)
+
+    with sink.installed(Runtime("a"), "development") as a, sink.installed(Runtime("b"), "development") as b:
+        add(a)
+        add(b)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(line["server_name"] for line in lines) == ["a", "b"]
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with sink.installed(Runtime("c"), "development") as c:
+        add(c)
+    assert "/test.Echo/Echo OK in 1.0 ms  trace_id=trace-1 caller=users client_ip=10.0.0.1" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
