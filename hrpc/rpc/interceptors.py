@@ -26,8 +26,14 @@ async def _made(continuation: Any, details: Any, requests: Any, *, streaming: bo
     metadata = going.metadata(details.metadata, timeout)
     if metadata is not None:
         metadata = grpc.aio.Metadata(*metadata)
+    breaker = going.breaker(_text(details.method))
+    turn = 0 if breaker is None else breaker.before()
     call = await continuation(details._replace(timeout=timeout, metadata=metadata), requests)
-    return going.made(call, streaming=streaming)
+    return going.made(call, streaming=streaming, breaker=breaker, turn=turn)
+
+
+def _text(path: str | bytes) -> str:
+    return path.decode() if isinstance(path, bytes) else path
 
 
 class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):

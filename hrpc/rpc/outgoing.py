@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Generator
+from functools import partial
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from hrpc import _runtime, context
+from hrpc.rpc.breaker import Breaker, Breakers
 from hrpc.rpc.upstream_error import error_of
 
 MARGIN, MARGIN_SHARE = 0.05, 0.1
@@ -21,8 +24,13 @@ It is for the way back, so that a handler hears of a late answer while it can st
 class Outgoing:
     """What goes along with the calls of one service."""
 
-    def __init__(self, server_name: str) -> None:
+    def __init__(self, server_name: str, breakers: Breakers | None = None) -> None:
         self._server_name = server_name
+        self._breakers = breakers
+
+    def breaker(self, path: str, service: str = "") -> Breaker | None:
+        """What counts the calls to ``/package.Service/Method``, and refuses them; `service` is its name in Consul."""
+        return None if self._breakers is None else self._breakers.breaker(service, path)
 
     def timeout(self, given: float | None) -> float | None:
         """The seconds for a call whose caller wants `given`, as far as the call that is being served leaves them."""
@@ -42,9 +50,26 @@ class Outgoing:
         own = [pair for pair in current.metadata(self._server_name, timeout) if pair[0] not in keys]
         return (*(given or ()), *own)
 
-    def made(self, call: Any, *, streaming: bool) -> Any:
-        """`call`, as grpc.aio gives it; `streaming`: its responses are a stream."""
+    def made(self, call: Any, *, streaming: bool, breaker: Breaker | None = None, turn: int = 0) -> Any:
+        """`call`, as grpc.aio gives it; `streaming`: its responses are a stream. `breaker`, whose `before` has given
+        `turn`, is told how it ends."""
+        if breaker is not None:
+            call.add_done_callback(partial(_tell, breaker, turn))
         return _ManyResponses(call) if streaming else _OneResponse(call)
+
+
+def _tell(breaker: Breaker, turn: int, call: Any) -> None:
+    breaker.after(turn, _code(call))
+
+
+def _code(call: Any) -> grpc.StatusCode:
+    asked = call.code()
+    try:
+        asked.send(None)  # the call has ended: the coroutine has nothing to wait for
+    except StopIteration as told:
+        return told.value  # type: ignore[no-any-return]
+    asked.close()
+    return grpc.StatusCode.UNKNOWN
 
 
 slot = _runtime.Slot[Outgoing]("outgoing calls", "a running server")

@@ -25,6 +25,7 @@ from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
 from hrpc.option.tracing import is_installed
 from hrpc.rpc import outgoing
+from hrpc.rpc.breaker import Breakers
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
 from hrpc.rpc.guard.guards import Guards
@@ -79,7 +80,8 @@ class Running:
         self._health = Health()
         self.guards = Guards(settings)
         self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
-        self._outgoing = Outgoing(self.name)
+        self.breakers = None if settings.breaker is None else Breakers(settings.breaker)
+        self._outgoing = Outgoing(self.name, self.breakers)
         self._runtime.values[outgoing.slot] = self._outgoing
         self._pools = Pools(self._runtime, self._health)
         self._audit: AuditLog | None = None
@@ -399,6 +401,8 @@ class Running:
             lambda: None if self._audit is None else self._audit.dropped,
         )
         self.guards.measure(measures)
+        if self.breakers is not None:
+            self.breakers.measure(measures)
         return measures
 
 

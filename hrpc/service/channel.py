@@ -116,12 +116,15 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool = False,
     ) -> Callable[..., Any]:
         going, streaming = self._outgoing, kind.endswith("_stream")
+        breaker = going.breaker(method, self._source.name)
 
         def call(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
             real = self._pick().callable(kind, method, request_serializer, response_deserializer)
+            turn = 0 if breaker is None else breaker.before()
             timeout = going.timeout(timeout)
             metadata = going.metadata(metadata, timeout)
-            return going.made(real(*request, timeout=timeout, metadata=metadata, **rest), streaming=streaming)
+            made = real(*request, timeout=timeout, metadata=metadata, **rest)
+            return going.made(made, streaming=streaming, breaker=breaker, turn=turn)
 
         return call
 
