@@ -58,7 +58,9 @@ def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") 
         yield Log(writer, calls)
     finally:
         _leave_process()
-        logger.remove(number)
+        # A service that sets up loguru by itself may have removed it.
+        with suppress(ValueError):
+            logger.remove(number)
         writer.close(_LAST_LINES)
 
 

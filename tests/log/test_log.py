@@ -147,3 +147,13 @@ def test_without_any_output_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stdout", None)
     with sink.installed(Runtime("logged"), "development"):
         logger.info("nobody hears it")
+
+
+def test_a_service_that_removes_all_sinks_of_loguru_ends_well(lines: Any) -> None:
+    with sink.installed(Runtime("logged"), "development"):
+        logger.remove()
+        logger.info("nobody hears it")
+    assert lines() == []
+    with sink.installed(Runtime("logged"), "development"):
+        logger.info("once")
+    assert [line["msg"] for line in lines()] == ["once"]

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,8 +147,6 @@ async def test_a_service_whose_output_is_stuck_serves_and_ends_at_a_signal(tmp_p
         async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:
             for _ in range(20):
                 assert await call(channel, "Echo", wait_for_ready=True, timeout=LIMIT) == b"x"
-        began = time.monotonic()
         child.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(LIMIT):
             await child.process.wait()
-        assert time.monotonic() - began < 5
