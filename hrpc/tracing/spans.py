@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -57,12 +58,11 @@ class OpenTelemetry:
                 parent = propagation.received(context, empty)
             if not is_usual:
                 parent = propagation.extracted(call.invocation_metadata(), parent)
-            span = start(name, parent, SpanKind.SERVER, attributes)
+            # Given at once, which costs less than setting them, even where the sampler then drops them.
+            span = start(name, parent, SpanKind.SERVER, attributes | _of_peer(call.peer()))
             _tell(context, span)
-            if span.is_recording():
-                span.set_attributes(_of_peer(call.peer()))
-                if context.trace_id != context.w3c_trace_id:
-                    span.set_attribute("hrpc.trace_id", context.trace_id)
+            if context.trace_id != context.w3c_trace_id:
+                span.set_attribute("hrpc.trace_id", context.trace_id)
             # Not detached at the end: it is the call's own task, and what that starts stays a part of the trace.
             current = trace.set_span_in_context(span, parent)
             otel.attach(current)
@@ -198,6 +198,7 @@ def _of_target(target: str) -> dict[str, str | int]:
     return {"server.address": target} if target else {}
 
 
+@lru_cache(4096)
 def _of_peer(peer: str) -> dict[str, str | int]:
     """``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:/path``, as ``ServicerContext.peer`` gives it."""
     family, _, address = peer.partition(":")
