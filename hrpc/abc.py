@@ -250,10 +250,10 @@ class Tracer(Protocol):
         current one, and whose IDs it sets) and its ``grpc.aio.ServicerContext``.
         """
 
-    def calling(self, path: str, target: str = "") -> Callable[[Any], OutgoingSpan] | None:
-        """The same for a method that is called; `target` is the name of the service, or its address.
+    def calling(self, path: str, target: str = "") -> Callable[[str], OutgoingSpan] | None:
+        """The same for a method that is called; `target` is the name of the service, if it is known.
 
-        What it gives is called for each call with the `hrpc.context.Context` that the call is made in, or None.
+        What it gives is called for each call with the ``host:port`` that the call goes to, empty when not known.
         """
 
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from hrpc.rpc import outgoing
@@ -23,13 +24,20 @@ def client_interceptors() -> list[grpc.aio.ClientInterceptor]:
 async def _made(continuation: Any, details: Any, requests: Any, *, streaming: bool) -> Any:
     going = outgoing.of_the_server()
     timeout = going.timeout(details.timeout)
-    metadata = going.metadata(details.metadata, timeout)
+    path = _text(details.method)
+    breaker, begin = going.breaker(path), going.tracing(path)
+    turn = 0 if breaker is None else breaker.before()
+    span = None if begin is None else begin("")
+    metadata = going.metadata(details.metadata, timeout, span)
     if metadata is not None:
         metadata = grpc.aio.Metadata(*metadata)
-    breaker = going.breaker(_text(details.method))
-    turn = 0 if breaker is None else breaker.before()
-    call = await continuation(details._replace(timeout=timeout, metadata=metadata), requests)
-    return going.made(call, streaming=streaming, breaker=breaker, turn=turn)
+    try:
+        call = await continuation(details._replace(timeout=timeout, metadata=metadata), requests)
+    except BaseException as error:
+        if span is not None:
+            span.end(grpc.StatusCode.UNKNOWN, error)
+        raise
+    return going.made(call, streaming=streaming, breaker=breaker, turn=turn, span=span)
 
 
 def _text(path: str | bytes) -> str:

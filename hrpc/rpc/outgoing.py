@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,12 @@ import grpc
 import grpc.aio
 
 from hrpc import _runtime, context
+from hrpc.abc import OutgoingSpan, Tracer
 from hrpc.rpc.breaker import Breaker, Breakers
 from hrpc.rpc.upstream_error import error_of
+
+Begin = Callable[[str], OutgoingSpan]
+"""Begins the span of a call to this ``host:port``."""
 
 MARGIN, MARGIN_SHARE = 0.05, 0.1
 """What is left of a deadline goes on to the next service less this: at most so many seconds, at most such a share.
@@ -25,12 +29,24 @@ class Outgoing:
     """What goes along with the calls of one service."""
 
     def __init__(self, server_name: str, breakers: Breakers | None = None) -> None:
+        self.tracer: Tracer | None = None
+        """What traces the calls, from the server's start on."""
         self._server_name = server_name
         self._breakers = breakers
+        self._begins: dict[tuple[str, str], Begin | None] = {}
 
     def breaker(self, path: str, service: str = "") -> Breaker | None:
         """What counts the calls to ``/package.Service/Method``, and refuses them; `service` is its name in Consul."""
         return None if self._breakers is None else self._breakers.breaker(service, path)
+
+    def tracing(self, path: str, service: str = "") -> Begin | None:
+        """What begins the span of a call to a method; None when it is not traced."""
+        if self.tracer is None:
+            return None
+        key = path, service
+        if key not in self._begins:
+            self._begins[key] = self.tracer.calling(path, service)
+        return self._begins[key]
 
     def timeout(self, given: float | None) -> float | None:
         """The seconds for a call whose caller wants `given`, as far as the call that is being served leaves them."""
@@ -41,25 +57,48 @@ class Outgoing:
         left = max(0.0, left - min(MARGIN, left * MARGIN_SHARE))
         return left if given is None else min(given, left)
 
-    def metadata(self, given: Any, timeout: float | None) -> Any:
-        """`given` and the context of the call that is being served; what is in `given` already is not touched."""
+    def metadata(self, given: Any, timeout: float | None, span: OutgoingSpan | None = None) -> Any:
+        """`given` and the context of the call that is being served; what is in `given` already is not touched.
+
+        With a `span`, it is this that the callee takes for its parent.
+        """
         current = context.current()
-        if current is None:
+        told: list[tuple[str, str]] = []
+        if span is not None:
+            told += span.metadata
+            if current is not None:
+                told.append((context.METADATA_KEY, current.message(self._server_name, timeout)))
+        elif current is not None:
+            told += current.metadata(self._server_name, timeout)
+        if not told:
             return given
         keys = {key for key, _ in given or ()}
-        own = [pair for pair in current.metadata(self._server_name, timeout) if pair[0] not in keys]
-        return (*(given or ()), *own)
+        return (*(given or ()), *(pair for pair in told if pair[0] not in keys))
 
-    def made(self, call: Any, *, streaming: bool, breaker: Breaker | None = None, turn: int = 0) -> Any:
+    def made(
+        self,
+        call: Any,
+        *,
+        streaming: bool,
+        breaker: Breaker | None = None,
+        turn: int = 0,
+        span: OutgoingSpan | None = None,
+    ) -> Any:
         """`call`, as grpc.aio gives it; `streaming`: its responses are a stream. `breaker`, whose `before` has given
-        `turn`, is told how it ends."""
+        `turn`, is told how it ends, and so is `span`."""
         if breaker is not None:
             call.add_done_callback(partial(_tell, breaker, turn))
+        if span is not None:
+            call.add_done_callback(partial(_end, span))
         return _ManyResponses(call) if streaming else _OneResponse(call)
 
 
 def _tell(breaker: Breaker, turn: int, call: Any) -> None:
     breaker.after(turn, _code(call))
+
+
+def _end(span: OutgoingSpan, call: Any) -> None:
+    span.end(_code(call), None)
 
 
 def _code(call: Any) -> grpc.StatusCode:

@@ -23,7 +23,6 @@ from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
-from hrpc.option.tracing import is_installed
 from hrpc.rpc import outgoing
 from hrpc.rpc.breaker import Breakers
 from hrpc.rpc.error_details import Encoder
@@ -35,6 +34,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.rpc.router import Router
 from hrpc.rpc.threads import DaemonThreads
 from hrpc.rpc.wrapper import Wrapper
+from hrpc.server import tracing
 from hrpc.server.diagnostics import Diagnostics
 from hrpc.server.drain import drain, noticed
 from hrpc.server.methods import Methods
@@ -175,7 +175,7 @@ class Running:
         await self._start()
         self._arrived()
         if self._job is not None:
-            self.result = await self._job()
+            self.result = await tracing.working(self._job, self._runtime)
             self._finished = True
         else:
             await self._stopping.wait()
@@ -187,7 +187,7 @@ class Running:
         await self._steps.enter(None, self._audit, leaving="log flushed")
         if self.settings.tracing is not None:
             # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
-            await self._steps.enter("tracing", self._tracing())
+            await self._steps.enter("tracing", tracing.opened(self.settings, self._runtime, self._outgoing))
         if self.settings.consul is not None:
             await self._start_consul()
         for database in self.settings.databases:
@@ -273,20 +273,6 @@ class Running:
             with self._runtime.provide(tasks.slot, background):
                 self._background = background
                 yield
-
-    @asynccontextmanager
-    async def _tracing(self) -> AsyncIterator[None]:
-        if not is_installed():
-            logger.warning(
-                "{}: OTEL_* variables ask for tracing, but OpenTelemetry is not installed: pip install 'hrpc[otel]'",
-                self.name,
-            )
-            yield
-            return
-        from hrpc.tracing.provider import opened
-
-        async with opened(self.settings) as self._runtime.tracer:
-            yield
 
     @asynccontextmanager
     async def _exit_hooks(self) -> AsyncIterator[None]:

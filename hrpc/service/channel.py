@@ -116,15 +116,17 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool = False,
     ) -> Callable[..., Any]:
         going, streaming = self._outgoing, kind.endswith("_stream")
-        breaker = going.breaker(method, self._source.name)
+        breaker, begin = going.breaker(method, self._source.name), going.tracing(method, self._source.name)
 
         def call(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
-            real = self._pick().callable(kind, method, request_serializer, response_deserializer)
+            connection = self._pick()
+            real = connection.callable(kind, method, request_serializer, response_deserializer)
             turn = 0 if breaker is None else breaker.before()
+            span = None if begin is None else begin(connection.dial.endpoint)
             timeout = going.timeout(timeout)
-            metadata = going.metadata(metadata, timeout)
+            metadata = going.metadata(metadata, timeout, span)
             made = real(*request, timeout=timeout, metadata=metadata, **rest)
-            return going.made(made, streaming=streaming, breaker=breaker, turn=turn)
+            return going.made(made, streaming=streaming, breaker=breaker, turn=turn, span=span)
 
         return call
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context as OTelContext
@@ -85,8 +85,17 @@ def _pairs(header: str) -> Mapping[str, str]:
     return {unquote(pair[1]): unquote(pair[2]) for pair in found if pair is not None}
 
 
-def sent(context: OTelContext) -> list[tuple[str, str]]:
-    """The metadata that tells a callee of the span and the baggage in `context`."""
+def sent(span: SpanContext, context: OTelContext, is_usual: bool) -> list[tuple[str, str]]:
+    """The metadata that tells a callee of the span and of the baggage in `context`."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier, context)
+    if not is_usual:
+        propagate.inject(carrier, context)
+    if span.is_valid:
+        carrier[TRACEPARENT] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+        if span.trace_state:
+            carrier[TRACESTATE] = span.trace_state.to_header()
+    if pairs := baggage.get_all(context):
+        # OpenTelemetry's own writes a space as a plus sign, which the specification does not know.
+        members = [f"{quote(name, '')}={quote(str(value), '')}" for name, value in pairs.items()]
+        carrier[BAGGAGE] = ",".join(members[:_BAGGAGE_AT_MOST])
     return list(carrier.items())

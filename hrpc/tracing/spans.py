@@ -16,7 +16,7 @@ from opentelemetry.context import Context as OTelContext
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hrpc._version import __version__
-from hrpc.context import Context
+from hrpc.context import Context, current
 from hrpc.tracing import propagation
 from hrpc.tracing.servers import PROVIDER_KEY
 
@@ -64,26 +64,24 @@ class OpenTelemetry:
             if context.trace_id != context.w3c_trace_id:
                 span.set_attribute("hrpc.trace_id", context.trace_id)
             # Not detached at the end: it is the call's own task, and what that starts stays a part of the trace.
-            current = trace.set_span_in_context(span, parent)
-            otel.attach(current)
-            return CallSpan(span, current, _SERVER_ERRORS)
+            otel.attach(trace.set_span_in_context(span, parent))
+            return CallSpan(span, _SERVER_ERRORS)
 
         return begin
 
-    def calling(self, path: str, target: str = "") -> Callable[[Context | None], CallSpan] | None:
+    def calling(self, path: str, target: str = "") -> Callable[[str], OutgoingSpan] | None:
         """Begins the span of a call that is made; None for health checks, reflection and channelz."""
         if path.startswith(_UNTRACED):
             return None
-        start = self._tracer.start_span
+        start, is_usual = self._tracer.start_span, self._is_usual
         name, attributes = _of_method(path)
-        attributes |= _of_target(target)
+        if target:
+            attributes["server.address"] = target
 
-        def begin(context: Context | None) -> CallSpan:
+        def begin(endpoint: str) -> OutgoingSpan:
             parent = otel.get_current()
-            if context is not None and context.parent_span_id and not _is_traced(parent):
-                parent = propagation.received(context, parent)
-            span = start(name, parent, SpanKind.CLIENT, attributes)
-            return CallSpan(span, trace.set_span_in_context(span, parent), _CLIENT_ERRORS)
+            span = start(name, parent, SpanKind.CLIENT, attributes | _of_endpoint(endpoint))
+            return OutgoingSpan(span, parent, is_usual)
 
         return begin
 
@@ -99,6 +97,8 @@ class OpenTelemetry:
     def working(self, name: str) -> Iterator[None]:
         """A span around what is done in the context, and current there."""
         span = self._tracer.start_span(name, self._empty)
+        if (context := current()) is not None:
+            _tell(context, span)
         token = otel.attach(trace.set_span_in_context(span, self._empty))
         try:
             yield
@@ -113,17 +113,11 @@ class OpenTelemetry:
 class CallSpan:
     """The span of a call."""
 
-    __slots__ = ("_context", "_errors", "_span")
+    __slots__ = ("_errors", "_span")
 
-    def __init__(self, span: trace.Span, context: OTelContext, errors: frozenset[grpc.StatusCode]) -> None:
+    def __init__(self, span: trace.Span, errors: frozenset[grpc.StatusCode]) -> None:
         self._span = span
-        self._context = context
         self._errors = errors
-
-    @property
-    def metadata(self) -> Sequence[tuple[str, str]]:
-        """What tells the callee of the span, in the forms of ``OTEL_PROPAGATORS``."""
-        return propagation.sent(self._context)
 
     def end(self, code: grpc.StatusCode, error: BaseException | None) -> None:
         """Ends the span with the status of the call."""
@@ -133,6 +127,23 @@ class CallSpan:
             if code in self._errors:
                 _fail(span, code.name, None if isinstance(error, grpc.aio.AbortError) else error)
         span.end()
+
+
+class OutgoingSpan(CallSpan):
+    """The span of a call to another service."""
+
+    __slots__ = ("_is_usual", "_parent")
+
+    def __init__(self, span: trace.Span, parent: OTelContext, is_usual: bool) -> None:
+        super().__init__(span, _CLIENT_ERRORS)
+        self._parent = parent
+        self._is_usual = is_usual
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What tells the callee of the span: W3C's, and what ``OTEL_PROPAGATORS`` asks for besides."""
+        context = self._parent if self._is_usual else trace.set_span_in_context(self._span, self._parent)
+        return propagation.sent(self._span.get_span_context(), context, self._is_usual)
 
 
 class RequestSpan:
@@ -191,19 +202,14 @@ def _of_method(path: str) -> tuple[str, dict[str, str | int]]:
     return name, {"rpc.system.name": "grpc", "rpc.method": name}
 
 
-def _of_target(target: str) -> dict[str, str | int]:
-    host, _, port = target.rpartition(":")
-    if port.isdecimal() and host:
-        return {"server.address": host.strip("[]"), "server.port": int(port)}
-    return {"server.address": target} if target else {}
+def _of_peer(peer: str) -> dict[str, str | int]:
+    """Of ``ipv4:127.0.0.1:5000`` or ``ipv6:%5B::1%5D:5000``, as ``ServicerContext.peer`` gives it."""
+    family, _, address = peer.partition(":")
+    return _of_endpoint(unquote(address)) if family in ("ipv4", "ipv6") else {}
 
 
 @lru_cache(4096)
-def _of_peer(peer: str) -> dict[str, str | int]:
-    """``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:/path``, as ``ServicerContext.peer`` gives it."""
-    family, _, address = peer.partition(":")
-    if family not in ("ipv4", "ipv6"):
-        return {}
-    host, _, port = unquote(address).rpartition(":")
-    found: dict[str, str | int] = {"network.peer.address": host.strip("[]")}
-    return found | {"network.peer.port": int(port)} if port.isdecimal() else found
+def _of_endpoint(endpoint: str) -> dict[str, str | int]:
+    """Of ``127.0.0.1:5000`` or ``[::1]:5000``."""
+    host, _, port = endpoint.rpartition(":")
+    return {"network.peer.address": host.strip("[]"), "network.peer.port": int(port)} if port.isdecimal() else {}
