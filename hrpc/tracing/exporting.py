@@ -95,7 +95,8 @@ async def closed(provider: TracerProvider, exporters: Sequence[Watched], limit: 
     trouble = asyncio.Event()
     for exporter in exporters:
         exporter.on_trouble = lambda: _tell(loop, trouble)
-    if any(exporter.is_failing for exporter in exporters):
+    is_known = any(exporter.is_failing for exporter in exporters)
+    if is_known:
         limit = min(limit, _PATIENCE)
     closing = in_daemon_thread(provider.shutdown)
     waiting = asyncio.create_task(trouble.wait())
@@ -103,7 +104,8 @@ async def closed(provider: TracerProvider, exporters: Sequence[Watched], limit: 
     try:
         await asyncio.wait(ends, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
-            logger.warning("tracing: the last spans were not taken by the collector, and are lost")
+            if not is_known and not trouble.is_set():
+                logger.warning("tracing: the collector did not take the last spans within {:g} s; they are lost", limit)
             for exporter in exporters:
                 await in_daemon_thread(exporter.shutdown)
             await asyncio.wait({closing}, timeout=_GIVING_UP)
