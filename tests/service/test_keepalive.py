@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 
 import grpc
@@ -105,3 +106,27 @@ async def test_many_channels_to_a_service_open_no_more_files(consul: ConsulServe
             async with service.channel("level") as channel:
                 assert await call(channel, "Name") == b"a"
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_the_kernel_gives_up_on_an_instance_that_is_gone_long_before_tcp_would(
+    consul: ConsulServer, registry: Client
+) -> None:
+    async with caller(consul), called(b"a") as port, registry.registered(entry("gone", 1, port)):
+        async with service.channel("gone") as channel:
+            assert await call(channel, "Name") == b"a"
+            assert user_timeouts(port) == [20_000]
+
+
+def user_timeouts(port: int) -> list[int]:
+    """Milliseconds that this process' connections to a port wait for bytes to be taken; 0 is the kernel's own limit."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(number))) as sock:
+                if sock.getpeername()[1:2] == (port,):
+                    found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        except OSError:  # closed meanwhile, or not connected
+            continue
+    return found
