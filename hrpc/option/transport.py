@@ -12,9 +12,13 @@ from hrpc.option.settings import Keepalive, MessageLimits, Option
 def with_message_limits(*, receive: int = 4 * 1024 * 1024, send: int = 4 * 1024 * 1024) -> Option:
     """How large one message may be, in bytes; 4 MiB each way when not given.
 
-    A request above `receive` and a response above `send` end their call with RESOURCE_EXHAUSTED. Callers have a limit
-    of their own, 4 MiB for what they receive (``GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH`` in
-    https://grpc.github.io/grpc/core/group__grpc__arg__keys.html). Raises `OptionError`.
+    It holds for the calls that are served and for those that go out through ``service.channel``. A message above a
+    limit ends its call with RESOURCE_EXHAUSTED, and no other. The other side has limits of its own: gRPC's default is 4
+    MiB for what is received (https://grpc.github.io/grpc/core/group__grpc__arg__keys.html). Raises `OptionError`.
+
+    ::
+
+        hrpc.with_message_limits(receive=16 * 1024 * 1024)
     """
     option = "hrpc.with_message_limits"
     limits = MessageLimits(checks.count(option, "receive", receive), checks.count(option, "send", send))

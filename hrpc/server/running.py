@@ -252,7 +252,7 @@ class Running:
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[Connections]:
-        dialer = Dialer(self.settings.keepalive, self.settings.client_certificates)
+        dialer = Dialer(self.settings)
         if dialer.files is not None:
             self._certificates["client"] = dialer.files
         async with Connections(dialer) as connections:

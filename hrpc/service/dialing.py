@@ -9,7 +9,7 @@ import grpc.aio
 
 from hrpc.abc import KEEPALIVE_META, Instance
 from hrpc.engine.arguments import milliseconds
-from hrpc.option import ClientCertificates, Keepalive
+from hrpc.option import Keepalive, Settings
 
 if TYPE_CHECKING:
     from hrpc.tls.client import ClientCredentials
@@ -59,9 +59,14 @@ class Dial(NamedTuple):
 class Dialer:
     """Makes the channels of one running server."""
 
-    def __init__(self, keepalive: Keepalive, certificates: ClientCertificates | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Raises `CertificateError`."""
-        self._keepalive = keepalive
+        certificates = settings.client_certificates
+        self._keepalive = settings.keepalive
+        self._limits = [
+            ("grpc.max_receive_message_length", settings.message_limits.receive),
+            ("grpc.max_send_message_length", settings.message_limits.send),
+        ]
         self._name = "{service}" if certificates is None else certificates.name
         self._always = certificates is not None and not certificates.allow_plain
         self._own: ClientCredentials | None = None
@@ -86,7 +91,7 @@ class Dialer:
 
     def channel(self, dial: Dial) -> grpc.aio.Channel:
         """A channel to an instance."""
-        arguments = dial.arguments(self._keepalive)
+        arguments = dial.arguments(self._keepalive) + self._limits
         if not (dial.tls or self._always):
             return grpc.aio.insecure_channel(dial.endpoint, arguments)
         # It is dialled by its address, and has a certificate for its name.

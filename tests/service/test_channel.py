@@ -150,3 +150,23 @@ async def test_a_channel_is_shared_and_its_connections_end_with_the_server(
             assert directory is not None
             assert len(directory._connections._open) == 1
         assert not directory._connections._open
+
+
+async def test_a_response_may_be_as_large_as_the_option_says(consul: ConsulServer, registry: Client) -> None:
+    size = 5 * 1024 * 1024
+
+    async def large(_: bytes, __: Any) -> bytes:
+        return bytes(size)
+
+    async with called(b"a", Large=large) as port, registry.registered(entry("large", 1, port)):
+        async with caller(consul), service.channel("large") as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="Received message larger than max") as caught:
+                await call(channel, "Large")
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        async with (
+            caller(consul, hrpc.with_message_limits(receive=size, send=1000)),
+            service.channel("large") as channel,
+        ):
+            assert len(await call(channel, "Large")) == size
+            with pytest.raises(grpc.aio.AioRpcError, match="Sent message larger than max"):
+                await call(channel, "Large", bytes(1001))
