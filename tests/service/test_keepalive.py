@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
@@ -59,34 +61,45 @@ async def test_a_connection_that_nobody_uses_is_kept_alive(consul: ConsulServer,
                 ready.cancel()
 
 
-@pytest.mark.parametrize("silent", [False, True])
-async def test_an_idle_channel_between_two_of_ours_lives_by_what_the_other_has_registered(
-    consul: ConsulServer, silent: bool
-) -> None:
-    # With a longer minimum of the server's, its callers wait longer: pings as often as theirs would be sent away.
-    keepalive = hrpc.with_keepalive(time=0.1, timeout=10, minimum=60 if silent else 0.1)
-    name = f"idle-{'silent' if silent else 'asked'}"
-    options = (hrpc.with_server_name(name), hrpc.with_consul(hrpc.Consul(address=consul.address)), keepalive)
-    quick = hrpc.with_graceful_stop(drain_delay=0)
-    served, started = asyncio.Event(), asyncio.Event()
+@asynccontextmanager
+async def elsewhere(consul: ConsulServer, name: str, *options: hrpc.Option) -> AsyncIterator[None]:
+    """A server of ours on an event loop of its own."""
+    loop, started, ended = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    registered = hrpc.with_consul(hrpc.Consul(address=consul.address))
+    all_options = (hrpc.with_server_name(name), registered, hrpc.with_graceful_stop(drain_delay=0), *options)
 
     async def serve() -> None:
-        async with a_server(*options, quick):
-            started.set()
-            await served.wait()
+        async with a_server(*all_options):
+            loop.call_soon_threadsafe(started.set)
+            await asyncio.to_thread(ended.wait)
 
-    other = asyncio.create_task(asyncio.to_thread(asyncio.run, serve()))
+    serving = asyncio.create_task(asyncio.to_thread(asyncio.run, serve()))
     try:
-        async with caller(consul, hrpc.with_keepalive(time=0.15, timeout=10)), service.channel(name) as channel:
-            await service.ready(name)
-            assert await call(channel, "Echo") == b"x"
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.5):  # ten pings, of which the third would be one too many
-                    await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
-                    pytest.fail("the connection was closed")
+        await asyncio.wait({serving, asyncio.ensure_future(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        yield
     finally:
-        served.set()
-        await other
+        ended.set()
+        await serving
+
+
+async def test_idle_channels_between_servers_of_ours_live_by_what_the_other_side_has_registered(
+    consul: ConsulServer,
+) -> None:
+    # As often as the first one is pinged, the second would not allow, and close the connection at the third ping.
+    # gRPC's clients ping no more often than once a second.
+    talkative, taciturn = (hrpc.with_keepalive(timeout=10, minimum=minimum) for minimum in (0.1, 60))
+    async with elsewhere(consul, "talkative", talkative), elsewhere(consul, "taciturn", taciturn):
+        async with caller(consul, hrpc.with_keepalive(time=0.15, timeout=10)):
+            channels = [service.channel(name) for name in ("talkative", "taciturn")]
+            changes = []
+            for channel in channels:
+                async with channel:
+                    assert await call(channel, "Echo") == b"x"
+                changes.append(asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.READY)))
+            changed, _ = await asyncio.wait(changes, timeout=4.5, return_when=asyncio.FIRST_COMPLETED)
+            for change in changes:
+                change.cancel()
+            assert not changed
 
 
 async def test_a_call_to_an_instance_that_says_nothing_of_pings_goes_through(
