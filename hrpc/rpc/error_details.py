@@ -28,6 +28,7 @@ ROOM = 7168
 LONGEST_MESSAGE = 1024
 """Bytes of an error's message; it is sent three times, once with up to three bytes for each of its bytes."""
 
+_GARBLED = (DecodeError, ValueError)  # the latter by protobuf without its C library, for text that is none
 _TYPE_URL = "type.googleapis.com/"
 _OVERHEAD = 32  # of an entry of metadata: https://www.rfc-editor.org/rfc/rfc7541#section-4.1
 _LONGEST_STATUS = 65536
@@ -113,7 +114,7 @@ def decode(data: object, error: grpc.aio.AioRpcError) -> CallError | None:
         wire = call_error_pb2.CallError()
         if status.code != error.code().value[0] or not any(detail.Unpack(wire) for detail in status.details):
             return None
-    except DecodeError:
+    except _GARBLED:
         return None
     if not (_is_name(wire.issuer) and _is_name(wire.name) and wire.code):
         return None
@@ -198,7 +199,7 @@ def _unpacked(detail: any_pb2.Any) -> Message:
         known = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
         message: Message = message_factory.GetMessageClass(known)()
         message.ParseFromString(detail.value)
-    except (KeyError, DecodeError):
+    except (KeyError, *_GARBLED):
         return detail
     return message
 
@@ -239,7 +240,7 @@ def _violations(status: status_pb2.Status) -> Mapping[str, str]:
 def _first(status: status_pb2.Status, message: Message) -> bool:
     try:
         return any(detail.Unpack(message) for detail in status.details)
-    except DecodeError:
+    except _GARBLED:
         return False
 
 

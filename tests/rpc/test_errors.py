@@ -113,7 +113,8 @@ async def test_details_of_a_type_that_the_caller_does_not_know_stay_packed() -> 
     async with raising_server(lambda: OutOfStock(details=[unknown])) as server:
         with pytest.raises(OutOfStock) as caught:
             await answer(server.address)
-    assert caught.value.error_details == (unknown,)
+    (detail,) = caught.value.error_details
+    assert (detail.type_url, detail.value) == (unknown.type_url, unknown.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
