@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 
 import hrpc
-from hrpc.rpc.upstream_error import error_of
 
 SERVICE = "test.Raising"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -64,36 +60,9 @@ def a_server(name: str, *options: hrpc.Option, **methods: Any) -> hrpc.Server:
 
 async def answer(address: str, kind: str = "unary_unary", suffix: str = "") -> Any:
     """Makes the call; gives the last response, or raises the error as the other side has raised it."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        try:
-            method = getattr(channel, kind)(f"/{SERVICE}/{kind}{suffix}")
-            running = method(b"x" if kind.startswith("unary") else iter([b"x"]), timeout=10)
-            if kind.endswith("_unary"):
-                return await running
-            return [response async for response in running][-1]
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error) from None
-
-
-@asynccontextmanager
-async def elsewhere(make: Callable[[], hrpc.Server]) -> AsyncIterator[str]:
-    """Runs another server, in an event loop of its own; gives its address."""
-    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
-    stop: list[Callable[[], Any]] = []
-
-    async def main() -> None:
-        stopped = asyncio.Event()
-        own = asyncio.get_running_loop()
-        stop.append(lambda: own.call_soon_threadsafe(stopped.set))
-        async with make() as server:
-            loop.call_soon_threadsafe(started.set_result, server.address)
-            await stopped.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    try:
-        yield await started
-    finally:
-        stop[0]()
-        await asyncio.to_thread(thread.join)
+    async with grpc.aio.insecure_channel(address, interceptors=hrpc.client_interceptors()) as channel:
+        method = getattr(channel, kind)(f"/{SERVICE}/{kind}{suffix}")
+        running = method(b"x" if kind.startswith("unary") else iter([b"x"]), timeout=10)
+        if kind.endswith("_unary"):
+            return await running
+        return [response async for response in running][-1]

@@ -25,7 +25,8 @@ from hrpc.errors import call as call_errors
 from hrpc.option import ErrorSettings
 from hrpc.rpc.error_details import ROOM, Encoder, decode, size_of
 from hrpc.rpc.upstream_error import STATUS_DETAILS, error_of
-from tests.rpc.raising import KINDS, SERVICE, a_server, answer, elsewhere, raising_server, taken
+from tests.elsewhere import elsewhere
+from tests.rpc.raising import KINDS, SERVICE, a_server, answer, raising_server, taken
 
 
 class ShopError(CallError, issuer="TESTSHOP"):
