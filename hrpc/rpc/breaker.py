@@ -9,8 +9,8 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import grpc
-from loguru import logger
 
+from hrpc import log
 from hrpc.errors import BreakerOpen
 from hrpc.metrics.measures import Measures
 from hrpc.option.limits import BreakerSettings
@@ -122,7 +122,7 @@ class Breaker:
         now = self._clock()
         if now >= self._until:
             if self.state is State.OPEN:
-                logger.info("{}: the circuit breaker lets {} calls through to try", self.name, self._settings.probes)
+                log.info("{}: the circuit breaker lets {} calls through to try", self.name, self._settings.probes)
                 self._enter(State.HALF_OPEN)
             else:
                 # Those that were let through have not come back for so long that others have to find out.
@@ -143,13 +143,13 @@ class Breaker:
             if self._succeeded >= self._settings.probes:
                 self._enter(State.CLOSED)
                 self._window.clear()
-                logger.info("{}: the circuit breaker closes, calls are made again", self.name)
+                log.info("{}: the circuit breaker closes, calls are made again", self.name)
 
     def _open(self, reason: str) -> None:
         wait = self._settings.open_for * (1 + _JITTER * random.random())
         self._until = self._clock() + wait
         self._enter(State.OPEN)
-        logger.warning("{}: the circuit breaker opens, calls fail at once for {:.1f} s: {}", self.name, wait, reason)
+        log.warning("{}: the circuit breaker opens, calls fail at once for {:.1f} s: {}", self.name, wait, reason)
 
     def _enter(self, state: State) -> None:
         self.state = state

@@ -119,6 +119,31 @@ async def test_details_of_a_type_that_the_caller_does_not_know_stay_packed() -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_an_error_that_a_handler_lets_pass_is_the_same_for_its_own_caller(kind: str) -> None:
+    shape = ""
+
+    async with elsewhere(lambda: raising_server(lambda: SHAPES[shape]())) as address:
+
+        async def one(request: Any, _: Any) -> bytes:
+            await taken(request)
+            return bytes(await answer(address, kind))
+
+        async def many(request: Any, call: Any) -> Any:
+            yield await one(request, call)
+
+        async with a_server("orders", one=one, many=many) as server:
+            for shape, make in SHAPES.items():
+                made: Any = make()
+                made = made.exceptions[0] if isinstance(made, ExceptionGroup) else made
+                with pytest.raises(CallError) as caught:
+                    await answer(server.address, kind)
+                assert caught.value == made
+                for field in ("message", "name", "error_details", "retry_after", "violations"):
+                    assert getattr(caught.value, field) == getattr(made, field), (shape, field)
+                assert (caught.value.code(), caught.value.details()) == (made.grpc_code, made.message)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_error_shows_every_service_that_it_has_come_through(kind: str) -> None:
     def shop() -> hrpc.Server:
         return raising_server(lambda: OutOfStock("only 3 left"), name="shop")
