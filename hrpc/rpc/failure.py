@@ -19,6 +19,7 @@ from hrpc.rpc.error_details import ROOM, Encoder, size_of
 from hrpc.rpc.upstream_error import STATUS_DETAILS
 
 Metadata = tuple[tuple[str, str | bytes], ...]
+_Status = tuple[grpc.StatusCode, str, bytes]  # with the message and the encoded details
 
 # What is the service's own fault, also when it says so itself, has to be in its log.
 _FAULTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
@@ -52,21 +53,32 @@ class Failures:
             late = remaining is not None and remaining < _DEADLINE_MARGIN
             call.status = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise error
-        for_caller = _for_caller(error)
         metadata = _set_by_handler(call)
-        if for_caller is not None:
-            call.status = for_caller.grpc_code
-            message, encoded = self._details.encode(for_caller, ROOM - size_of(metadata))
-            _log_fault(error, for_caller)
-        else:
-            call.status, message, encoded = self._not_for_caller(error)
+        status, failure = self._told(error, ROOM - size_of(metadata))
+        call.status, message, encoded = status
         if call.aborted:
             call.status = call.code() or call.status
             raise grpc.aio.AbortError("failed after its abort") from error
-        call.failure = message if for_caller is None else str(for_caller)
+        call.failure = failure
         return call.status, message, (*metadata, (STATUS_DETAILS, encoded))
 
-    def _not_for_caller(self, error: BaseException) -> tuple[grpc.StatusCode, str, bytes]:
+    def _told(self, error: BaseException, room: int) -> tuple[_Status, str]:
+        for_caller = _for_caller(error)
+        if for_caller is None:
+            status = self._not_for_caller(error)
+            return status, status[1]
+        try:
+            message, encoded = self._details.encode(for_caller, room)
+            failure = str(for_caller)
+            if for_caller.grpc_code in _FAULTS:
+                log = logger.bind(error_id=for_caller.id).opt(exception=error)
+                log.error("call failed with {} (error id {})", failure, for_caller.id)
+        except Exception as fault:  # noqa: BLE001 - a class may have made of its fields what cannot be sent
+            status = self._not_for_caller(fault)
+            return status, status[1]
+        return (for_caller.grpc_code, message, encoded), failure
+
+    def _not_for_caller(self, error: BaseException) -> _Status:
         error_id = secrets.token_hex(6)
         log = logger.bind(error_id=error_id)
         away = self._unavailable(error)
@@ -94,11 +106,6 @@ def _for_caller(error: BaseException) -> CallError | None:
         found = [_for_caller(each) for each in error.exceptions]
         return found[0] if all(found) else None
     return None
-
-
-def _log_fault(raised: BaseException, error: CallError) -> None:
-    if error.grpc_code in _FAULTS:
-        logger.bind(error_id=error.id).opt(exception=raised).error("call failed with {} (error id {})", error, error.id)
 
 
 def _set_by_handler(call: Call) -> Metadata:

@@ -304,6 +304,22 @@ async def test_a_fault_of_the_service_is_in_its_log_and_other_errors_are_not(
     assert [len([line for line in lines if error.id in line]) for error in raised] == [1, 0]
 
 
+@pytest.mark.parametrize("change", [{"id": 17}, {"trace": None}, {"time": "now"}, {"message": b"s3cret"}])
+async def test_an_error_whose_fields_were_spoilt_is_a_fault_of_the_service(
+    change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> CallError:
+        error = OutOfStock()
+        error.__dict__.update(change)
+        return error
+
+    async with raising_server(make) as server:
+        with pytest.raises(grpc.aio.AioRpcError, match="internal error") as caught:
+            await answer(server.address)
+    assert "s3cret" not in str(caught.value)
+    assert "raise make()" in capsys.readouterr().out  # the stack of the error, before that of the fault
+
+
 async def test_metadata_that_the_handler_has_set_goes_along() -> None:
     async def one(_: bytes, call: Any) -> bytes:
         call.set_trailing_metadata((("left", "3"), (STATUS_DETAILS, b"mine")))
