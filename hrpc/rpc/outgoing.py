@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import grpc
@@ -18,6 +18,8 @@ from hrpc.rpc.upstream_error import error_of
 Begin = Callable[[str], OutgoingSpan]
 """Begins the span of a call to this ``host:port``."""
 
+_METHODS_AT_MOST = 1000
+
 MARGIN, MARGIN_SHARE = 0.05, 0.1
 """What is left of a deadline goes on to the next service less this: at most so many seconds, at most such a share.
 
@@ -29,11 +31,9 @@ class Outgoing:
     """What goes along with the calls of one service."""
 
     def __init__(self, server_name: str, breakers: Breakers | None = None) -> None:
-        self.tracer: Tracer | None = None
-        """What traces the calls, from the server's start on."""
         self._server_name = server_name
         self._breakers = breakers
-        self._begins: dict[tuple[str, str], Begin | None] = {}
+        self._calling: Callable[[str, str], Begin | None] | None = None
 
     def breaker(self, path: str, service: str = "") -> Breaker | None:
         """What counts the calls to ``/package.Service/Method``, and refuses them; `service` is its name in Consul."""
@@ -41,12 +41,11 @@ class Outgoing:
 
     def tracing(self, path: str, service: str = "") -> Begin | None:
         """What begins the span of a call to a method; None when it is not traced."""
-        if self.tracer is None:
-            return None
-        key = path, service
-        if key not in self._begins:
-            self._begins[key] = self.tracer.calling(path, service)
-        return self._begins[key]
+        return None if self._calling is None else self._calling(path, service)
+
+    def traced_by(self, tracer: Tracer | None) -> None:
+        """Calls are traced from now on; by nobody when None is given."""
+        self._calling = None if tracer is None else lru_cache(_METHODS_AT_MOST)(tracer.calling)
 
     def timeout(self, given: float | None) -> float | None:
         """The seconds for a call whose caller wants `given`, as far as the call that is being served leaves them."""

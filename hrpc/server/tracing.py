@@ -28,11 +28,13 @@ async def opened(settings: Settings, runtime: Runtime, outgoing: Outgoing) -> As
     from hrpc.tracing.provider import opened as tracer_opened  # inside the step, whose time is mostly this import
 
     async with tracer_opened(settings) as tracer:
-        runtime.tracer = outgoing.tracer = tracer
+        runtime.tracer = tracer
+        outgoing.traced_by(tracer)
         try:
             yield
         finally:
-            runtime.tracer = outgoing.tracer = None
+            runtime.tracer = None
+            outgoing.traced_by(None)
 
 
 async def working(job: Callable[[], Awaitable[Any]], runtime: Runtime) -> Any:

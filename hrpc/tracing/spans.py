@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from hrpc._version import __version__
 from hrpc.context import Context, current
 from hrpc.tracing import propagation
-from hrpc.tracing.servers import PROVIDER_KEY
+from hrpc.tracing.servers import here, of_call
 
 _UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/grpc.channelz.")
 # https://opentelemetry.io/docs/specs/semconv/rpc/grpc/: of the others, the caller is the cause.
@@ -41,21 +41,20 @@ class OpenTelemetry:
     def __init__(self, provider: trace.TracerProvider) -> None:
         self.provider = provider
         self._tracer = provider.get_tracer("hrpc", __version__)
-        # What a call runs in begins empty: nothing that the server's own tasks carry is its parent.
-        self._empty = otel.set_value(PROVIDER_KEY, provider, OTelContext())
         self._is_usual = propagation.is_usual()
 
     def serving(self, path: str) -> Callable[[Context, Any], CallSpan] | None:
         """Begins the span of a call that is served; None for health checks, reflection and channelz."""
         if path.startswith(_UNTRACED):
             return None
-        start, empty, is_usual = self._tracer.start_span, self._empty, self._is_usual
+        start, provider, is_usual = self._tracer.start_span, self.provider, self._is_usual
         name, attributes = _of_method(path)
 
         def begin(context: Context, call: Any) -> CallSpan:
-            parent = empty
+            # It begins empty: nothing that the server's own tasks carry is the parent of a call.
+            parent = of_call(context, provider)
             if context.parent_span_id or context.baggage:
-                parent = propagation.received(context, empty)
+                parent = propagation.received(context, parent)
             if not is_usual:
                 parent = propagation.extracted(call.invocation_metadata(), parent)
             # Given at once, which costs less than setting them, even where the sampler then drops them.
@@ -79,7 +78,7 @@ class OpenTelemetry:
             attributes["server.address"] = target
 
         def begin(endpoint: str) -> OutgoingSpan:
-            parent = otel.get_current()
+            parent = here()
             span = start(name, parent, SpanKind.CLIENT, attributes | _of_endpoint(endpoint))
             return OutgoingSpan(span, parent, is_usual)
 
@@ -87,19 +86,21 @@ class OpenTelemetry:
 
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins the span of a request to a database or to Consul."""
-        return RequestSpan(self._tracer.start_span(name, None, SpanKind.CLIENT, attributes))
+        return RequestSpan(self._tracer.start_span(name, here(), SpanKind.CLIENT, attributes))
 
     def request_in_call(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan | None:
         """The same; None outside of any span."""
-        return self.request(name, attributes) if _is_traced(otel.get_current()) else None
+        return self.request(name, attributes) if _is_traced(here()) else None
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:
         """A span around what is done in the context, and current there."""
-        span = self._tracer.start_span(name, self._empty)
-        if (context := current()) is not None:
+        context = current()
+        parent = of_call(context, self.provider)
+        span = self._tracer.start_span(name, parent)
+        if context is not None:
             _tell(context, span)
-        token = otel.attach(trace.set_span_in_context(span, self._empty))
+        token = otel.attach(trace.set_span_in_context(span, parent))
         try:
             yield
         except BaseException as error:

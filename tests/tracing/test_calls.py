@@ -193,6 +193,23 @@ async def test_what_a_handler_does_in_tasks_and_threads_belongs_to_its_call(span
     assert parent(spans.one("in a sync handler")) == ids(of_thread)[1]
 
 
+async def test_a_background_context_in_a_call_begins_a_trace_of_its_own(spans: Spans) -> None:
+    async def works(_: bytes, __: Any) -> bytes:
+        with hrpc.background_context() as background:
+            with tracer.start_as_current_span("outer"):
+                tracer.start_span("inner").end()
+        tracer.start_span("after").end()
+        return background.trace_id.encode()
+
+    async with serving(spans.option(), Works=works) as channel:
+        trace_id = (await call(channel, "Works")).decode()
+        (served,) = await ended(spans, f"{SERVICE}/Works")
+    assert ids(spans.one("outer"))[0] == ids(spans.one("inner"))[0] == trace_id
+    assert parent(spans.one("outer")) == ""
+    assert parent(spans.one("inner")) == ids(spans.one("outer"))[1]
+    assert parent(spans.one("after")) == ids(served)[1]
+
+
 async def test_calls_at_the_same_time_do_not_mix_their_spans(spans: Spans) -> None:
     async def works(request: bytes, __: Any) -> bytes:
         await asyncio.sleep(0)
