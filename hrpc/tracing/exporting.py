@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loguru import logger
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from hrpc.life import in_daemon_thread
@@ -87,6 +88,25 @@ class Watched(SpanExporter):
         """Leaves the loggers as they were."""
         for found in self._loggers:
             found.removeFilter(self.filter)
+
+
+class Lent(SpanProcessor):
+    """A processor that is the program's: it is flushed at the end of a server's life, and stays open for the next."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._processor.on_end(span)
+
+    def shutdown(self) -> None:
+        self._processor.force_flush()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._processor.force_flush(timeout_millis)
 
 
 async def closed(provider: TracerProvider, exporters: Sequence[Watched], limit: float) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioB
 from hrpc import context
 from hrpc.errors import OptionError
 from hrpc.option import Settings
-from hrpc.tracing.exporting import Watched, closed
+from hrpc.tracing.exporting import Lent, Watched, closed
 from hrpc.tracing.servers import OfServers
 from hrpc.tracing.spans import OpenTelemetry
 
@@ -44,14 +44,14 @@ async def opened(settings: Settings) -> AsyncIterator[OpenTelemetry | None]:
     if not exporters and not settings.tracing.processors:
         yield None
         return
-    if not isinstance(existing, OfServers):
-        trace.set_tracer_provider(OfServers())
     provider = _provider(settings)
-    for processor in settings.tracing.processors:
-        provider.add_span_processor(processor)
-    for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
+        for processor in settings.tracing.processors:
+            provider.add_span_processor(Lent(processor))
+        for exporter in exporters:
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+        if not isinstance(existing, OfServers):
+            trace.set_tracer_provider(OfServers())
         yield OpenTelemetry(provider)
     finally:
         await closed(provider, exporters, settings.stop.step_limit * _LIMIT_SHARE)
@@ -111,8 +111,11 @@ def _exporter(name: str) -> SpanExporter:
                 f"OTEL_TRACES_EXPORTER: {name!r} cannot be used: {error}; check the OTEL_* variables"
             ) from error
         return exporter
-    known = ", ".join(sorted({"otlp", "none", *_names()}))
-    raise OptionError(f"OTEL_TRACES_EXPORTER={name!r}: there is no such exporter; those installed are {known}")
+    known = ", ".join(sorted({"none", *_names()}))
+    raise OptionError(
+        f"OTEL_TRACES_EXPORTER={name!r}: there is no such exporter; there are {known}, "
+        "and pip install 'hrpc[otel]' brings those of OTLP"
+    )
 
 
 def _names() -> Iterable[str]:

@@ -203,6 +203,7 @@ def _of_method(path: str) -> tuple[str, dict[str, str | int]]:
     return name, {"rpc.system.name": "grpc", "rpc.method": name}
 
 
+@lru_cache(4096)
 def _of_peer(peer: str) -> dict[str, str | int]:
     """Of ``ipv4:127.0.0.1:5000`` or ``ipv6:%5B::1%5D:5000``, as ``ServicerContext.peer`` gives it."""
     family, _, address = peer.partition(":")

@@ -78,6 +78,14 @@ async def test_a_second_server_of_the_process_sends_its_spans_too(monkeypatch: p
     work("after")
 
 
+async def test_processors_of_the_user_serve_one_life_after_another(spans: Spans) -> None:
+    server = a_server(spans.option())
+    for name in ("first", "second"):
+        async with server:
+            work(name)
+    assert [span.name for span in spans.ended] == ["first", "second"]
+
+
 async def test_spans_of_the_user_follow_the_decorator_the_task_and_the_thread(spans: Spans) -> None:
     @tracer.start_as_current_span("decorated")  # at import, when no server runs
     async def decorated() -> None:
@@ -275,6 +283,7 @@ async def test_without_an_exporter_there_are_no_spans(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "ValueError('max_queue_size must be a positive integer.')"),
         ("OTEL_TRACES_EXPORTER", "zipkinn", "OTEL_TRACES_EXPORTER='zipkinn': there is no such exporter; "),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml", "OTEL_EXPORTER_OTLP_PROTOCOL='http/xml': takes grpc or http/proto"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "OTEL_TRACES_EXPORTER: 'otlp_proto_grpc' cannot be used: "),
