@@ -93,6 +93,8 @@ class CallError(HrpcError, grpc.aio.AioRpcError):
     violations: Mapping[str, str]
     """What is wrong, by field of the request."""
     trace: tuple[Hop, ...]
+    repeated: bool = False
+    """Whether `again` has made it."""
 
     def __init_subclass__(
         cls,
@@ -166,6 +168,13 @@ class CallError(HrpcError, grpc.aio.AioRpcError):
         if self._source is None and self.__cause__ is not None:
             return _words(self.__cause__), type(self.__cause__).__qualname__
         return self._source or ("", "")
+
+    def again(self) -> Self:
+        """The same error, with its id and time, to raise once more: cheap for what is refused thousands of times a
+        second, because its details are encoded only once."""
+        error = self.__class__.__new__(self.__class__)
+        error.__dict__.update(self.__dict__, repeated=True)
+        return error
 
     def received(self, hop: Hop) -> Self:
         """Itself, with the service that has received it as its last hop."""

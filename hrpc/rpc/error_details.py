@@ -34,6 +34,7 @@ _OVERHEAD = 32  # of an entry of metadata: https://www.rfc-editor.org/rfc/rfc754
 _LONGEST_STATUS = 65536
 _LONGEST_NAME = 128
 _MOST_HOPS = 32
+_MOST_REPEATED = 1000
 _STACK_FRAMES = 20
 _LONGEST_DELAY = 315_576_000_000  # seconds of a google.protobuf.Duration
 
@@ -46,6 +47,7 @@ class Encoder:
         self._shows = shows
         self._app_name = app_name
         self._app_host = socket.gethostname()
+        self._repeated: dict[tuple[str, int], tuple[str, bytes]] = {}
 
     def encode(self, error: CallError, room: int = ROOM) -> tuple[str, bytes]:
         """The message and the details of the status, of `room` bytes in metadata at most.
@@ -53,6 +55,16 @@ class Encoder:
         What is too long is cut in this order: stacks, context, the oldest hops but the first, the source, the user's
         own details, violations. Name, issuer and code are always there.
         """
+        if not error.repeated:
+            return self._encode(error, room)
+        found = self._repeated.get((error.id, room))
+        if found is None:
+            if len(self._repeated) >= _MOST_REPEATED:
+                self._repeated.clear()
+            found = self._repeated[error.id, room] = self._encode(error, room)
+        return found
+
+    def _encode(self, error: CallError, room: int) -> tuple[str, bytes]:
         message = _cut(_text(error.message), LONGEST_MESSAGE)
         wire = self._wire(error, message)
         standard = _standard(error)
