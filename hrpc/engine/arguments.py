@@ -19,7 +19,6 @@ def arguments(settings: Settings) -> Arguments:
         # Not grpc.keepalive_timeout_ms: pings do not heed it. It is how long the kernel waits for bytes to be taken.
         ("grpc.http2.ping_timeout_ms", milliseconds(kept.timeout)),
         ("grpc.keepalive_permit_without_calls", int(kept.permit_without_stream)),
-        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(kept.minimum)),
     ]
     if kept.idle is not None:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from loguru import logger
 
@@ -54,7 +55,8 @@ class CertificateFiles:
         self._lock = threading.Lock()
         self._refused: tuple[_Signature, str] | None = None
         self._signature, self.now = _read(paths)
-        _warn(self.now, paths)
+        self._warned: Literal["", "expires soon", "has expired"] = ""
+        self._warn()
 
     def refresh(self) -> Contents:
         """Reads the files again when they have changed; gives what is to be used now.
@@ -67,6 +69,7 @@ class CertificateFiles:
                 self._refused = None
             elif self._refused is None or signature != self._refused[0]:
                 self._read_again(signature)
+            self._warn()
             return self.now
 
     def _read_again(self, signature: _Signature) -> None:
@@ -82,7 +85,24 @@ class CertificateFiles:
             return
         self.now = contents
         logger.info("TLS: {} have changed and are used{}", " and ".join(map(repr, self.paths.all())), _until(contents))
-        _warn(contents, self.paths)
+        self._warned = ""
+
+    def _warn(self) -> None:
+        if self.now.expires is None:
+            return
+        left = self.now.expires - datetime.now(UTC)
+        if left >= EXPIRES_SOON:
+            return
+        word: Literal["expires soon", "has expired"] = "expires soon" if left > timedelta(0) else "has expired"
+        if word != self._warned:
+            self._warned = word
+            logger.log(
+                "WARNING" if word == "expires soon" else "ERROR",
+                "TLS: the certificate {!r} {}{}; replace the file, it is read again",
+                self.paths.public,
+                word,
+                _until(self.now),
+            )
 
 
 def _signature(paths: Paths) -> _Signature:
@@ -94,7 +114,8 @@ def _signature(paths: Paths) -> _Signature:
         except OSError as error:
             found.append(error.errno)
         else:
-            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+            # The time of a change of any kind as well: also of permissions, and where the one of writing is set back.
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(found)
 
 
@@ -156,14 +177,3 @@ def _no_password() -> str:
 
 def _until(contents: Contents) -> str:
     return "" if contents.expires is None else f", valid until {contents.expires:%Y-%m-%d %H:%M} UTC"
-
-
-def _warn(contents: Contents, paths: Paths) -> None:
-    if contents.expires is None:
-        return
-    left = contents.expires - datetime.now(UTC)
-    advice = "replace the file, it is read again"
-    if left < timedelta(0):
-        logger.error("TLS: the certificate {!r} has expired{}; {}", paths.public, _until(contents), advice)
-    elif left < EXPIRES_SOON:
-        logger.warning("TLS: the certificate {!r} expires soon{}; {}", paths.public, _until(contents), advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 import hrpc
 from hrpc.errors import CertificateError, StartError
+from hrpc.tls import files
 from hrpc.tls.validity import expires
 from tests.authority import Authority
 from tests.echo import call
@@ -155,6 +157,34 @@ async def test_a_certificate_that_expires_soon_is_warned_of(
     output = capsys.readouterr().out
     assert ("TLS: " in output) == (says is not None)
     assert says is None or f"the certificate '{public}' {says}" in output
+
+
+async def test_a_certificate_that_has_come_near_its_end_is_warned_of_once(
+    tmp_path: Path, authority: Authority, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, private = authority.write(tmp_path / "certs", "first")
+    async with a_server(hrpc.with_server_certs(public, private)) as server:
+        assert await shown(server.address, authority) == "first"
+        assert "expires soon" not in capsys.readouterr().out
+        monkeypatch.setattr(files, "EXPIRES_SOON", timedelta(days=31))
+        for _ in range(3):
+            assert await shown(server.address, authority) == "first"
+    assert capsys.readouterr().out.count("expires soon") == 1
+
+
+async def test_a_file_whose_time_is_set_back_is_read_as_well(tmp_path: Path, authority: Authority) -> None:
+    public, private = authority.write(tmp_path / "certs", "first")
+
+    def write(name: str) -> None:
+        for path, pem in zip((public, private), authority.sign(name), strict=True):
+            path.write_bytes(pem.ljust(2000, b"\n"))
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    write("first")
+    async with a_server(hrpc.with_server_certs(public, private)) as server:
+        assert await shown(server.address, authority) == "first"
+        write("second")
+        assert await shown(server.address, authority) == "second"
 
 
 async def test_the_end_of_the_certificate_in_use_is_measured(tmp_path: Path, authority: Authority) -> None:
