@@ -73,10 +73,10 @@ class Wrapper:
         abort = _abort_stream if handler.response_streaming else _abort
 
         async def handle(request: Any, raw: Any) -> Any:
-            began = counts.begin()
             current = context.from_metadata(raw.invocation_metadata(), raw.peer())
-            context.enter(current)
             call = Call(raw, current, path, counts)
+            context.enter(current)
+            began = counts.begin()
             span = response = None
             error: BaseException | None = None
             admitted = []
