@@ -75,8 +75,12 @@ class Context:
             self.w3c = self.trace_id if fits else hashlib.blake2b(self.trace_id.encode(), digest_size=16).hexdigest()
         return self.w3c
 
-    def message(self, server_name: str, timeout: float | None) -> str:
-        """The wire form for a call that `server_name` makes in this context, and that has `timeout` seconds."""
+    def message(self, server_name: str, timeout: float | None = None) -> str:
+        """The wire form for a call that `server_name` makes in this context.
+
+        The call has `timeout` seconds; when not given, what is left of the context's.
+        """
+        timeout = self.time_remaining() if timeout is None else timeout
         return json.dumps(
             {
                 "server_name": server_name,
@@ -88,8 +92,8 @@ class Context:
             separators=(",", ":"),
         )
 
-    def metadata(self, server_name: str, timeout: float | None) -> list[tuple[str, str]]:
-        """The metadata for a call that `server_name` makes in this context, and that has `timeout` seconds.
+    def metadata(self, server_name: str, timeout: float | None = None) -> list[tuple[str, str]]:
+        """The metadata for a call that `server_name` makes in this context; see `message`.
 
         Without a decision about sampling there is no ``traceparent``: either value of its flag would make that decision
         for everybody downstream. The trace ID goes along in the message all the same.

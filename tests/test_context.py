@@ -38,7 +38,7 @@ def test_what_is_written_is_what_is_read() -> None:
 
 def test_a_timeout_of_zero_means_none_given() -> None:
     assert from_metadata([(METADATA_KEY, '{"trace_id":"a","request_timeout":0}')]).deadline is None
-    assert json.loads(Context("t").message("a", None))["request_timeout"] == 0
+    assert json.loads(Context("t").message("a"))["request_timeout"] == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def sent(context: Context) -> dict[str, str]:
-    return dict(context.metadata("orders", None))
+    return dict(context.metadata("orders"))
 
 
 def test_a_traceparent_is_read_and_passed_on_with_a_span_of_our_own() -> None:

@@ -124,6 +124,7 @@ async def test_a_call_that_its_client_gives_up_while_it_waits_for_a_thread_is_ne
             await holding.wait()
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(channel, "Note", timeout=0.05)
+            assert await handled(server, "Note") == {grpc.StatusCode.DEADLINE_EXCEEDED: 1}
             let_go.set()
             await held
             assert await call(channel, "Note", b"second") == b"second"
