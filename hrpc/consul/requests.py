@@ -28,7 +28,8 @@ class Requests:
         self.tracer = _runtime.tracer()
         self._base_uri = base_uri
         url = urlsplit(base_uri)
-        self._place: dict[str, str | int] = {"server.address": url.hostname or "", "server.port": url.port or 80}
+        port = url.port or (443 if url.scheme == "https" else 80)
+        self._place: dict[str, str | int] = {"server.address": url.hostname or "", "server.port": port}
 
     @contextmanager
     def traced(self, method: str, path: str) -> Iterator[Callable[[int], None]]:

@@ -62,17 +62,13 @@ class Outgoing:
         With a `span`, it is this that the callee takes for its parent.
         """
         current = context.current()
-        told: list[tuple[str, str]] = []
+        own = [] if current is None else current.metadata(self._server_name, timeout)
         if span is not None:
-            told += span.metadata
-            if current is not None:
-                told.append((context.METADATA_KEY, current.message(self._server_name, timeout)))
-        elif current is not None:
-            told += current.metadata(self._server_name, timeout)
-        if not told:
+            own = [*(dict(own) | dict(span.metadata)).items()]
+        if not own:
             return given
         keys = {key for key, _ in given or ()}
-        return (*(given or ()), *(pair for pair in told if pair[0] not in keys))
+        return (*(given or ()), *(pair for pair in own if pair[0] not in keys))
 
     def made(
         self,

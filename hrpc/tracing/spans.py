@@ -169,8 +169,8 @@ class RequestSpan:
 def _tell(context: Context, span: trace.Span) -> None:
     """Log lines and outgoing calls name the span."""
     found = span.get_span_context()
-    if not found.is_valid:
-        return
+    if not found.is_valid or found.is_remote:
+        return  # a provider that does nothing gives the caller's span, or none
     trace_id = trace.format_trace_id(found.trace_id)
     # Another when the program's own provider makes the IDs. One in a form of another system stays in the log.
     if trace_id != context.w3c_trace_id:

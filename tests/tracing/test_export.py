@@ -377,6 +377,41 @@ asyncio.run(main())
 """
 
 
+NO_OP_PROVIDER = """
+import asyncio, grpc.aio, hrpc
+from opentelemetry import trace
+from tests.echo import add_echo, call
+
+trace.set_tracer_provider(trace.NoOpTracerProvider())
+server = hrpc.new_server(
+    hrpc.with_server_name("own"), hrpc.with_listen_port(0, host="127.0.0.1"), hrpc.with_tracing()
+)
+
+async def asks(request, context):
+    interceptors = hrpc.client_interceptors()
+    async with grpc.aio.insecure_channel(server.address, interceptors=interceptors) as channel:
+        return await call(channel, "Tells")
+
+async def tells(request, context):
+    return dict(context.invocation_metadata())["traceparent"].encode()
+
+add_echo(server, Asks=asks, Tells=tells)
+
+async def main():
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        print((await call(channel, "Asks", metadata=(("traceparent", parent),))).decode())
+
+asyncio.run(main())
+"""
+
+
+def test_with_a_provider_that_does_nothing_the_trace_still_goes_on() -> None:
+    ended = run(NO_OP_PROVIDER)
+    assert ended.returncode == 0, ended.stderr
+    assert "00-0af7651916cd43dd8448eb211c80319c-" in ended.stdout
+
+
 def test_a_provider_that_the_program_has_set_is_used_and_left_running() -> None:
     ended = run(OWN_PROVIDER)
     assert ended.returncode == 0, ended.stderr

@@ -121,9 +121,9 @@ async def test_without_a_tracer_nothing_is_begun(mariadb: MySQLServer, redis_ser
     [
         ("select * from `orders` where id = 7", "SELECT orders", "select * from `orders` where id = ?"),
         (
-            "INSERT INTO shop.sold (a) VALUES ('it''s', \"x\\\"y\", 1e5, 0xff)",
+            "INSERT INTO shop.sold (a) VALUES ('it''s', \"x\\\"y\", 1e5, 0xff, 0b101)",
             "INSERT shop.sold",
-            "INSERT INTO shop.sold (a) VALUES (?, ?, ?, ?)",
+            "INSERT INTO shop.sold (a) VALUES (?, ?, ?, ?, ?)",
         ),
         ("UPDATE t2 SET a='\\'' WHERE b=-1.5", "UPDATE t2", "UPDATE t2 SET a=? WHERE b=-?"),
         ("/* secret */ DELETE FROM t -- secret\nWHERE a = 'b", "DELETE t", "DELETE FROM t  \nWHERE a = ?"),

@@ -17,7 +17,7 @@ _COMMENT = r"/\*.*?(?:\*/|\Z)|--(?=\s)[^\n]*|\#[^\n]*"
 _NAME = r"`[^`]*(?:`|\Z)"
 # What begins in the text that was cut off has no end in it.
 _STRING = r"'(?:[^'\\]|\\.|'')*(?:'|\\?\Z)" + "|" + r'"(?:[^"\\]|\\.|"")*(?:"|\\?\Z)'
-_NUMBER = r"\b(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b"
+_NUMBER = r"\b(?:0[xX][0-9a-fA-F]+|0b[01]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\b"
 _VALUES = re.compile(f"(?P<comment>{_COMMENT})|(?P<name>{_NAME})|{_STRING}|{_NUMBER}", re.DOTALL)
 _OPERATION = re.compile(r"[\s(]*([A-Za-z]+)")
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+(`?[\w$]+`?(?:\.`?[\w$]+`?)?)", re.IGNORECASE)
