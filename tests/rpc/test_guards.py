@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,8 +25,20 @@ from tests.eventually import eventually
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.fixture(autouse=True, params=["grpcio", "native"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each engine in turn."""
+    monkeypatch.setenv("HRPC_ENGINE", request.param)
+
+
 def a_server(*options: hrpc.Option, **methods: Any) -> hrpc.Server:
-    server = hrpc.new_server(hrpc.with_server_name("guarded"), hrpc.with_listen_port(0, host="127.0.0.1"), *options)
+    kind: Any = os.environ["HRPC_ENGINE"]
+    common = (
+        hrpc.with_server_name("guarded"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_engine(kind, allow_unbounded_receive=True),
+    )
+    server = hrpc.new_server(*common, *options)
     add_echo(server, **methods)
     return server
 
