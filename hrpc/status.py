@@ -1,8 +1,12 @@
-"""How a gRPC status is spelt where people read it."""
+"""A gRPC status: how it is spelt where people read it, and what goes along with it."""
 
 from __future__ import annotations
 
 import grpc
+
+RETRY_PUSHBACK = "grpc-retry-pushback-ms"
+"""The trailing metadata that tells gRPC's own retries after how long to try again
+(https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback)."""
 
 
 def code_label(code: grpc.StatusCode) -> str:

@@ -6,6 +6,7 @@ An id to look up in the log always goes along.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 
@@ -17,9 +18,10 @@ from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, Servi
 from hrpc.rpc.call import Call
 from hrpc.rpc.error_details import ROOM, Encoder, size_of
 from hrpc.rpc.upstream_error import STATUS_DETAILS
+from hrpc.status import RETRY_PUSHBACK
 
 Metadata = tuple[tuple[str, str | bytes], ...]
-_Status = tuple[grpc.StatusCode, str, bytes]  # with the message and the encoded details
+_Status = tuple[grpc.StatusCode, str, Metadata]  # with the message and the encoded details
 
 # What is the service's own fault, also when it says so itself, has to be in its log.
 _FAULTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
@@ -55,12 +57,12 @@ class Failures:
             raise error
         metadata = _set_by_handler(call)
         status, failure = self._told(error, ROOM - size_of(metadata))
-        call.status, message, encoded = status
+        call.status, message, details = status
         if call.aborted:
             call.status = call.code() or call.status
             raise grpc.aio.AbortError("failed after its abort") from error
         call.failure = failure
-        return call.status, message, (*metadata, (STATUS_DETAILS, encoded))
+        return call.status, message, (*metadata, *details)
 
     def _told(self, error: BaseException, room: int) -> tuple[_Status, str]:
         for_caller = _for_caller(error)
@@ -69,6 +71,7 @@ class Failures:
             return status, status[1]
         try:
             message, encoded = self._details.encode(for_caller, room)
+            details = ((STATUS_DETAILS, encoded), *_pushback(for_caller))
             failure = str(for_caller)
             if for_caller.grpc_code in _FAULTS:
                 log = logger.bind(error_id=for_caller.id).opt(exception=error)
@@ -76,7 +79,7 @@ class Failures:
         except Exception as fault:  # noqa: BLE001 - a class may have made of its fields what cannot be sent
             status = self._not_for_caller(fault)
             return status, status[1]
-        return (for_caller.grpc_code, message, encoded), failure
+        return (for_caller.grpc_code, message, details), failure
 
     def _not_for_caller(self, error: BaseException) -> _Status:
         error_id = secrets.token_hex(6)
@@ -95,7 +98,14 @@ class Failures:
             log.opt(exception=error).error("call failed with {} (error id {})", type(error).__name__, error_id)
             code, name, message = grpc.StatusCode.INTERNAL, "Internal", "internal error"
         message = f"{message} (error id {error_id})"
-        return code, message, self._details.neutral(code, message, name, error_id)
+        return code, message, ((STATUS_DETAILS, self._details.neutral(code, message, name, error_id)),)
+
+
+def _pushback(error: CallError) -> Metadata:
+    # What a client waits for is a signed number of 32 bits.
+    if error.retry_after is None or error.retry_after > 2**31 / 1000 - 1:
+        return ()
+    return ((RETRY_PUSHBACK, str(math.ceil(error.retry_after * 1000))),)
 
 
 def _for_caller(error: BaseException) -> CallError | None:

@@ -12,6 +12,8 @@ import grpc
 import grpc.aio
 from loguru import logger
 
+from hrpc.status import RETRY_PUSHBACK
+
 if TYPE_CHECKING:
     from pygrpc_native import NativeGrpcFront
 
@@ -75,7 +77,8 @@ class NativeCall:
 
     def fail(self, code: int, details: str, trailing: Metadata = ()) -> None:
         """Answers with a status that is not OK. Raises ValueError or TypeError for what cannot be sent."""
-        self._front.fail(self.id, code, details, list(trailing))
+        # pygrpc-native sends no name that begins as this one does.
+        self._front.fail(self.id, code, details, [pair for pair in trailing if pair[0] != RETRY_PUSHBACK])
         self.answered = True
 
     def fail_as_set(self) -> None:
