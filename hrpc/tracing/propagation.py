@@ -16,7 +16,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from hrpc.context import BAGGAGE, TRACEPARENT, TRACESTATE, Context
 
 # https://www.w3.org/TR/trace-context/#tracestate-header-field-values. The SDK's own parser logs what it does not take.
-_STATE = re.compile(r"[ \t]*([a-z0-9][a-z0-9_\-*/@]{0,255})=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{1,256}?)[ \t]*")
+_SIMPLE_KEY, _TENANT_KEY = r"[a-z][a-z0-9_\-*/]{0,255}", r"[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
+_STATE_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_STATE = re.compile(f"({_SIMPLE_KEY}|{_TENANT_KEY})=({_STATE_VALUE})")
 _STATES_AT_MOST = 32
 # https://www.w3.org/TR/baggage/#baggage-http-header-format, less properties, for which OpenTelemetry has no place.
 _BAGGAGE = re.compile(
@@ -70,13 +72,13 @@ def extracted(metadata: Any, base: OTelContext) -> OTelContext:
 def _state(header: str) -> TraceState | None:
     pairs: dict[str, str] = {}
     for member in header.split(","):
-        if not member.strip():
+        if not (member := member.strip(" \t")):
             continue
         found = _STATE.fullmatch(member)
         if found is None or found[1] in pairs or len(pairs) == _STATES_AT_MOST:
             return None
-        pairs[found[1]] = found[2].rstrip()
-    return TraceState(list(pairs.items())) if all(pairs.values()) else None
+        pairs[found[1]] = found[2]
+    return TraceState(list(pairs.items()))
 
 
 @lru_cache(256)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 from opentelemetry import trace
 
 import hrpc
 from hrpc.errors import OptionError, StartError
+from tests.echo import call
 from tests.eventually import eventually
+from tests.process import running, script
 from tests.tracing.collector import collecting
 from tests.tracing.conftest import Spans
 
@@ -65,6 +70,22 @@ async def test_the_last_spans_reach_the_collector_before_the_server_has_stopped(
         "service.namespace": "shop",
         "deployment.environment.name": "staging",
     }
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_service_that_is_told_to_end_sends_its_last_spans(loop: str, tmp_path: Path, free_port: int) -> None:
+    options = (f'hrpc.with_listen_port({free_port}, "127.0.0.1")', f'hrpc.with_event_loop("{loop}")')
+    async with collecting() as collector:
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
+        async with running(script(tmp_path, *options), environ) as process:
+            await process.says("serves on port")
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:
+                await call(channel, "Echo")
+            assert collector.spans == []
+            process.send(signal.SIGTERM)
+            assert await process.ended() == 0, process.output
+        assert collector.names == ["test.Echo/Echo"]
+        assert collector.resources[0]["service.name"] == "tested"
 
 
 async def test_a_second_server_of_the_process_sends_its_spans_too(monkeypatch: pytest.MonkeyPatch) -> None:
