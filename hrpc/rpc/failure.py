@@ -32,6 +32,10 @@ _UNAVAILABLE = (DatabaseUnavailable, ServiceNotFound, ConsulUnreachable)
 _DEADLINE_MARGIN = 0.05
 
 
+class UnreadableRequest(Exception):
+    """The bytes of a request are not a message of its type; the cause says why."""
+
+
 class Failures:
     """Tells what a failure means; logs the ones that are not the handler's own answer."""
 
@@ -90,6 +94,9 @@ class Failures:
         if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             log.warning("call failed, an upstream did not answer in time: {} (error id {})", error.details(), error_id)
             code, name, message = error.code(), "DeadlineExceeded", "an upstream did not answer in time"
+        elif isinstance(error, UnreadableRequest):
+            log.warning("call failed, its request is not a message of its type: {!r}", error.__cause__)
+            code, name, message = grpc.StatusCode.INTERNAL, "Internal", "the request is not a message of its type"
         elif away is not None:
             log.warning("call failed, {} is unavailable: {} (error id {})", away, error, error_id)
             code, name, message = grpc.StatusCode.UNAVAILABLE, "Unavailable", f"{away} is unavailable"

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -14,7 +14,7 @@ import grpc.aio
 from hrpc import context
 from hrpc.rpc.call import Call, Requests
 from hrpc.rpc.deadline import DeadlinePassed, Deadlines
-from hrpc.rpc.failure import Failures
+from hrpc.rpc.failure import Failures, UnreadableRequest
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.method import Method
 from hrpc.rpc.not_found import or_not_found
@@ -34,14 +34,30 @@ _KINDS = {
 }
 
 
+class Codecs(NamedTuple):
+    """What makes a message of bytes, and bytes of a message; None leaves them as they are."""
+
+    read: Callable[[bytes], Any] | None = None
+    write: Callable[[Any], bytes] | None = None
+
+
 class Wrapper:
     """Wraps handlers for one running server."""
 
-    def __init__(self, describe: Callable[[str, Handler], Method], failures: Failures, in_thread: InThread) -> None:
-        """`describe` gives what happens around a method, by its path."""
+    def __init__(
+        self,
+        describe: Callable[[str, Handler], Method],
+        failures: Failures,
+        in_thread: InThread,
+        *,
+        intercepted: bool = False,
+    ) -> None:
+        """`describe` gives what happens around a method, by its path. `intercepted`: interceptors of the user's look at
+        messages between the engine and the wrapper."""
         self._describe = describe
         self._failures = failures
         self._in_thread = in_thread
+        self._intercepted = intercepted
         self._deadlines = Deadlines()
 
     def wrap(self, path: str, handler: Handler) -> Handler:
@@ -51,9 +67,17 @@ class Wrapper:
         body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
         if method.not_found and not handler.response_streaming:
             body = or_not_found(body)
-        handle = self._handle(path, method, body, handler)
+        # What fails in an engine's hands goes to the client word for word, so the wrapper reads and writes the messages
+        # itself: all but those of streams, which the engine reads and writes inside of the wrapper.
+        outside = Codecs(handler.request_deserializer, handler.response_serializer)
+        inside = Codecs()
+        if not self._intercepted:
+            read, write = outside
+            inside = Codecs(None if handler.request_streaming else read, None if handler.response_streaming else write)
+            outside = Codecs(read if handler.request_streaming else None, write if handler.response_streaming else None)
+        handle = self._handle(path, method, body, handler, inside)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(handle, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+        return make(handle, *outside)  # type: ignore[no-any-return]
 
     def _body(self, behaviour: Callable[..., Any], request_streaming: bool, response_streaming: bool) -> Body:
         if inspect.isasyncgenfunction(behaviour):
@@ -65,11 +89,14 @@ class Wrapper:
             return _writing(self._in_thread.yielding(behaviour, request_streaming))
         return self._in_thread.returning(behaviour, request_streaming)
 
-    def _handle(self, path: str, method: Method, body: Body, handler: Handler) -> Callable[..., Awaitable[Any]]:
+    def _handle(
+        self, path: str, method: Method, body: Body, handler: Handler, codecs: Codecs
+    ) -> Callable[..., Awaitable[Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
         admissions, auth = method.admissions, method.auth
         failures, deadlines = self._failures, self._deadlines
         request_streaming = handler.request_streaming
+        read, write = codecs
         abort = _abort_stream if handler.response_streaming else _abort
 
         async def handle(request: Any, raw: Any) -> Any:
@@ -90,6 +117,8 @@ class Wrapper:
                         admitted.append(admission)
                     if auth is not None:
                         await auth(call)
+                    if read is not None:
+                        request = _read(read, request)
                     response = await body(Requests(request, counts) if request_streaming else request, call)
                 finally:
                     # Before the answer leaves: the caller's next call finds the place free.
@@ -97,8 +126,11 @@ class Wrapper:
                         admission.release()
                     if kept is not None:
                         deadlines.release(kept)
-                call.status = call.code() or grpc.StatusCode.OK
-                return response
+                code = call.code() or grpc.StatusCode.OK
+                # grpc.aio drops the response of a call that has failed; there may be none.
+                answer = response if write is None else write(response) if code is grpc.StatusCode.OK else b""
+                call.status = code
+                return answer
             except DeadlinePassed as passed:
                 error = passed
                 call.status = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -117,6 +149,13 @@ class Wrapper:
                     )
 
         return handle
+
+
+def _read(read: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return read(request)
+    except Exception as error:
+        raise UnreadableRequest from error
 
 
 async def _abort(raw: Any, *answer: Any) -> None:

@@ -330,7 +330,8 @@ class Running:
         failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
         assert self._audit is not None
         methods = Methods(self.settings, self._calls, self._recorder, self.guards, self._runtime.tracer, self._audit)
-        wrapper = Wrapper(methods.describe, failures, InThread(self._runtime, threads))
+        in_thread = InThread(self._runtime, threads)
+        wrapper = Wrapper(methods.describe, failures, in_thread, intercepted=bool(self.settings.interceptors))
         router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
         with self.guards.watching():
             await engine.start([router])

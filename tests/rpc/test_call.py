@@ -248,3 +248,68 @@ async def test_an_interceptor_of_the_user_runs() -> None:
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         await call(channel, "Echo")
     assert seen == [f"/{SERVICE}/Echo"]
+
+
+@pytest.mark.parametrize("intercepted", [False, True])
+async def test_messages_are_read_and_written_once_whoever_looks_at_them(intercepted: bool) -> None:
+    seen: list[Any] = []
+
+    class Interceptor(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            handler = await continuation(details)
+
+            async def handle(request: Any, call: Any) -> Any:
+                response = await handler.unary_unary(request, call)
+                seen.append((request, response))
+                return response
+
+            codecs = (handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(handle, *codecs)
+
+    async def double(request: int, _: Any) -> int:
+        return request * 2
+
+    server = a_server()
+    codecs = (int, lambda number: str(number).encode())
+    handler = grpc.unary_unary_rpc_method_handler(double, *codecs)
+    server.add_registered_method_handlers("test.Number", {"Double": handler})
+    if intercepted:
+        server.apply(hrpc.with_interceptors(Interceptor()))
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        assert await channel.unary_unary("/test.Number/Double")(b"4") == b"8"
+    assert seen == ([(4, 8)] if intercepted else [])
+
+
+async def test_bytes_that_are_no_message_and_messages_that_are_none_are_internal_errors_in_neutral_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def echo(request: Any, _: Any) -> Any:
+        return request if request == "text" else object()
+
+    async def fails_without_a_response(_: Any, call: Any) -> Any:
+        call.set_code(grpc.StatusCode.NOT_FOUND)
+
+    def text(message: str) -> bytes:
+        if not isinstance(message, str):
+            raise TypeError(f"s3cret {message!r}")
+        return message.encode()
+
+    def handler(behaviour: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(behaviour, bytes.decode, text)
+
+    server = a_server()
+    server.add_registered_method_handlers("test.T", {"Echo": handler(echo), "None": handler(fails_without_a_response)})
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        method = channel.unary_unary("/test.T/Echo")
+        assert await method(b"text") == b"text"
+        with pytest.raises(grpc.aio.AioRpcError, match="the request is not a message of its type") as caught:
+            await method(b"\xff")
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        with pytest.raises(grpc.aio.AioRpcError, match=r"internal error \(error id") as caught:
+            await method(b"other")
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert await handled(server, "Echo") == {grpc.StatusCode.OK: 1, grpc.StatusCode.INTERNAL: 2}
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/test.T/None")(b"")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "s3cret" in capsys.readouterr().out  # in the log, and there alone
