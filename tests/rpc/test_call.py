@@ -298,9 +298,11 @@ async def test_bytes_that_are_no_message_and_messages_that_are_none_are_internal
         return grpc.unary_unary_rpc_method_handler(behaviour, bytes.decode, text)
 
     server = a_server()
-    server.add_registered_method_handlers("test.T", {"Echo": handler(echo), "None": handler(fails_without_a_response)})
+    server.add_registered_method_handlers(
+        "test.T", {"Strict": handler(echo), "None": handler(fails_without_a_response)}
+    )
     async with server, grpc.aio.insecure_channel(server.address) as channel:
-        method = channel.unary_unary("/test.T/Echo")
+        method = channel.unary_unary("/test.T/Strict")
         assert await method(b"text") == b"text"
         with pytest.raises(grpc.aio.AioRpcError, match="the request is not a message of its type") as caught:
             await method(b"\xff")
@@ -308,7 +310,7 @@ async def test_bytes_that_are_no_message_and_messages_that_are_none_are_internal
         with pytest.raises(grpc.aio.AioRpcError, match=r"internal error \(error id") as caught:
             await method(b"other")
         assert caught.value.code() is grpc.StatusCode.INTERNAL
-        assert await handled(server, "Echo") == {grpc.StatusCode.OK: 1, grpc.StatusCode.INTERNAL: 2}
+        assert await handled(server, "Strict") == {grpc.StatusCode.OK: 1, grpc.StatusCode.INTERNAL: 2}
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/test.T/None")(b"")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
