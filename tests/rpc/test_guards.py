@@ -133,7 +133,7 @@ async def test_the_retries_of_grpc_wait_for_as_long_as_they_are_told() -> None:
             for _number in range(3):
                 assert await call(channel, "Echo", timeout=10) == b"x"
         assert server._running is not None
-        assert server._running.guards.refusals.rate >= 2
+        assert server._running.guards.refusals.counts["rate"] >= 2
 
 
 async def test_a_service_that_calls_catches_the_same_error() -> None:
@@ -480,6 +480,16 @@ async def test_the_deadline_of_the_call_holds_for_the_auth_function() -> None:
 
 
 async def nobody(_: Any) -> None: ...
+
+
+async def test_tools_have_to_say_who_they_are_unless_the_option_lets_everybody_in() -> None:
+    path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    async with serving(hrpc.with_auth(by_token)) as (_, channel):
+        error = await refused(channel.stream_stream(path)(iter([b""])).read())
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    open_to_all = {"grpc.reflection.v1alpha.ServerReflection": None}
+    async with serving(hrpc.with_auth(by_token, methods=open_to_all)) as (_, channel):
+        assert await channel.stream_stream(path)(iter([b""])).read()
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_call_needs_a_place_in_each_limit_that_covers_it_and_takes_none_when_o
     assert admitted(join, 5) == 1
     assert admitted(echo, 5) == 1
     assert admitted(other, 5) == 1
-    assert found.refusals.rate == 12
+    assert found.refusals.counts["rate"] == 12
     assert found.taken == {"": 3, JOIN_KEY: 1}
 
 
@@ -236,7 +236,7 @@ def test_the_share_of_calls_is_refused_and_told_when_to_come_back(clock: Clock, 
     assert admitted(only, 100) == 100
     looks(lag, clock, 0.5)
     assert 60 <= admitted(only, 1000) <= 140
-    assert found.refusals.lag == lag.shed >= 860
+    assert found.refusals.counts["lag"] == lag.shed >= 860
     hints = []
     for _ in range(100):
         try:

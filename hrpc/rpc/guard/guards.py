@@ -59,7 +59,7 @@ class Guards:
     def measure(self, measures: Measures) -> None:
         """Adds what is told of the guards when metrics are scraped."""
         measures.counter(
-            "hrpc_refused", "Calls that a limit of the server has refused.", self.refusals.read, ("limit",)
+            "hrpc_refused", "Calls that a limit of the server has refused.", lambda: self.refusals.counts, ("limit",)
         )
         measures.gauge(
             "hrpc_event_loop_lag_seconds",
