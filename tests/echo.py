@@ -75,7 +75,7 @@ def call(channel: grpc.aio.Channel, method: str, request: bytes = b"x", **named:
 async def handled(server: hrpc.Server, method: str) -> dict[grpc.StatusCode, int]:
     """How the calls of a method ended; a handler may end a moment after its answer."""
     assert server._running is not None
-    calls = next(calls for calls in server._running._calls if calls.method == method)
+    calls = next(calls for calls in server._running.parts.calls if calls.method == method)
 
     async def ended() -> bool:
         return calls.in_flight == 0 and calls.started > 0

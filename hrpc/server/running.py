@@ -5,41 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
 
-from hrpc import _runtime, configs, life, listener, service, tasks
-from hrpc.abc import Database, Engine
+from hrpc import configs, life, service, tasks
+from hrpc.abc import Database
 from hrpc.engine.choice import chosen
 from hrpc.errors import HrpcError, StopError
-from hrpc.health import http
-from hrpc.health.service import HealthService
-from hrpc.health.state import Health, Phase
+from hrpc.health.state import Phase
 from hrpc.log import sink
 from hrpc.log.audit import AuditLog
-from hrpc.metrics.calls import Calls
-from hrpc.metrics.measures import Measures
 from hrpc.option import Consul, Settings
-from hrpc.rpc import outgoing
-from hrpc.rpc.breaker import Breakers
-from hrpc.rpc.error_details import Encoder
-from hrpc.rpc.failure import Failures
-from hrpc.rpc.guard.guards import Guards
-from hrpc.rpc.in_thread import InThread
-from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
-from hrpc.rpc.router import Router
-from hrpc.rpc.threads import DaemonThreads
-from hrpc.rpc.wrapper import Wrapper
 from hrpc.server import tracing
-from hrpc.server.diagnostics import Diagnostics
-from hrpc.server.drain import drain, noticed
-from hrpc.server.methods import Methods
-from hrpc.server.pools import Pools
+from hrpc.server.drain import noticed
+from hrpc.server.parts import Parts
 from hrpc.server.registration import registration
+from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
@@ -47,7 +31,6 @@ from hrpc.service.directory import Directory
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
-    from hrpc.tls.files import CertificateFiles
 
 Job = Callable[[], Awaitable[Any]]
 
@@ -62,6 +45,7 @@ class Running:
         self, settings: Settings, recorder: Recorder, job: Job | None = None, *, reports: bool = False
     ) -> None:
         """`job` runs instead of serving. `reports`: a failing start is logged, because nobody else will tell of it."""
+        self.parts = Parts(settings, recorder)
         self.settings = settings
         self.name = settings.server_name
         self.port: int | None = None
@@ -72,28 +56,12 @@ class Running:
         self.result: Any = None
         self.exit: BaseException | None = None
         """A SystemExit or the like, for the caller to raise: out of a task it would end the event loop at once."""
-        self._recorder = recorder
         self._job = job
         self._reports = reports
-        self._runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self._steps = Steps(settings.stop.step_limit)
-        self._health = Health()
-        self.guards = Guards(settings)
-        self._calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
-        self.breakers = None if settings.breaker is None else Breakers(settings.breaker)
-        self._outgoing = Outgoing(self.name, self.breakers)
-        self._runtime.values[outgoing.slot] = self._outgoing
-        self._pools = Pools(self._runtime, self._health)
-        self._audit: AuditLog | None = None
-        self._measures = self._measured()
-        self._consul: Client | None = None
-        self._configs: configs.Configs | None = None
-        self._directory: Directory | None = None
-        self._certificates: dict[str, CertificateFiles] = {}
         self._background: tasks.Background | None = None
         self._until_stop = asyncio.timeout(None)
         self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
         self._cancelled = False
         self._finished = False
         self._interruptible = False
@@ -102,9 +70,9 @@ class Running:
     def request_stop(self, reason: str) -> None:
         """Asks for the stop; when it is under way, for one that waits for nobody."""
         if self._stopping.is_set():
-            if not self._hurry.is_set():
+            if not self.parts.hurry.is_set():
                 logger.warning("{}: {} again, the stop waits no longer", self.name, reason)
-                self._hurry.set()
+                self.parts.hurry.set()
             return
         logger.info("{} stops: {}", self.name, reason)
         self._stopping.set()
@@ -126,15 +94,15 @@ class Running:
 
     async def _restart(self) -> None:
         began = time.monotonic()
-        for error in await life.run_restart_hooks(self._runtime, self.settings.stop.step_limit):
+        for error in await life.run_restart_hooks(self.parts.runtime, self.settings.stop.step_limit):
             logger.error("{}: {}", self.name, _told(error))
         logger.info("{}: restart hooks have run in {:.3f} s", self.name, time.monotonic() - began)
 
     async def live(self) -> None:
         """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
-        with sink.installed(self._runtime, self.settings.environment) as log, self._runtime.attached():
-            self._audit = AuditLog(log.writer, log.calls, self.settings.audit)
+        with sink.installed(self.parts.runtime, self.settings.environment) as log, self.parts.runtime.attached():
+            self.parts.audit = AuditLog(log.writer, log.calls, self.settings.audit)
             failure = await self._start_and_run()
             await self._leave()
             if self._cancelled and not self._steps.errors:
@@ -175,19 +143,19 @@ class Running:
         await self._start()
         self._arrived()
         if self._job is not None:
-            self.result = await tracing.working(self._job, self._runtime)
+            self.result = await tracing.working(self._job, self.parts.runtime)
             self._finished = True
         else:
             await self._stopping.wait()
 
     async def _start(self) -> None:
-        self._runtime.exit_hooks.extend(self.settings.exit_listeners)
-        self._runtime.restart_hooks.extend(self.settings.restart_listeners)
-        assert self._audit is not None
-        await self._steps.enter(None, self._audit, leaving="log flushed")
+        self.parts.runtime.exit_hooks.extend(self.settings.exit_listeners)
+        self.parts.runtime.restart_hooks.extend(self.settings.restart_listeners)
+        assert self.parts.audit is not None
+        await self._steps.enter(None, self.parts.audit, leaving="log flushed")
         if self.settings.tracing is not None:
             # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
-            await self._steps.enter("tracing", tracing.opened(self.settings, self._runtime, self._outgoing))
+            await self._steps.enter("tracing", tracing.opened(self.settings, self.parts.runtime, self.parts.outgoing))
         if self.settings.consul is not None:
             await self._start_consul()
         for database in self.settings.databases:
@@ -202,30 +170,30 @@ class Running:
         assert s.consul is not None
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
         connections = await self._steps.enter("connections", self._connections())
-        self._consul = await self._steps.enter("consul", _connected(s.consul))
-        self._configs = configs.Configs(self._consul, s.kv_prefix, s.server_name)
-        self._runtime.values[configs.slot] = self._configs
-        self._directory = Directory(self._consul, connections, self._outgoing, s.environment, s.target)
-        self._runtime.values[service.slot] = self._directory
+        self.parts.consul = await self._steps.enter("consul", _connected(s.consul))
+        self.parts.configs = configs.Configs(self.parts.consul, s.kv_prefix, s.server_name)
+        self.parts.runtime.values[configs.slot] = self.parts.configs
+        self.parts.directory = Directory(self.parts.consul, connections, self.parts.outgoing, s.environment, s.target)
+        self.parts.runtime.values[service.slot] = self.parts.directory
 
     async def _start_serving(self) -> None:
         s, enter = self.settings, self._steps.enter
         if s.health_port is not None:
-            self.health_port = await enter("health", self._health_http(s.health_port))
+            self.health_port = await enter("health", health_http(self.parts, s.health_port))
         if s.metrics_port is not None:
-            self.metrics_port = await enter("metrics", self._metrics_http(s.metrics_port))
+            self.metrics_port = await enter("metrics", metrics_http(self.parts, s.metrics_port))
         engine = chosen(s)
-        self.port = await enter("bind", self._bound(engine), leaving="close port")
-        if self._directory is not None and s.upstreams:
-            await enter("upstreams", self._upstreams(self._directory))
-        await enter("serve", self._serving(engine), leaving="drain", limited=False)
-        if self._consul is not None and s.consul is not None:
+        self.port = await enter("bind", bound(self.parts, engine), leaving="close port")
+        if self.parts.directory is not None and s.upstreams:
+            await enter("upstreams", self._upstreams(self.parts.directory))
+        await enter("serve", serving(self.parts, engine), leaving="drain", limited=False)
+        if self.parts.consul is not None and s.consul is not None:
             from hrpc.consul.address import advertised
 
-            await enter(None, noticed(self._drain_delay, self._hurry), leaving="drain delay", limited=False)
+            await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
             address = advertised(s.registration.address, s.consul, s.host)
             entry = registration(s, address, self.port, self.health_port)
-            await enter("register", self._consul.registered(entry), leaving="deregister")
+            await enter("register", self.parts.consul.registered(entry), leaving="deregister")
         await enter("ready", self._ready(), leaving="not ready")
 
     def _arrived(self) -> None:
@@ -254,23 +222,25 @@ class Running:
     async def _connections(self) -> AsyncIterator[Connections]:
         dialer = Dialer(self.settings)
         if dialer.files is not None:
-            self._certificates["client"] = dialer.files
+            self.parts.certificates["client"] = dialer.files
         async with Connections(dialer) as connections:
-            self._runtime.restart_hooks.insert(0, connections.renew)
+            self.parts.runtime.restart_hooks.insert(0, connections.renew)
             yield connections
 
     @asynccontextmanager
     async def _database(self, database: Database) -> AsyncIterator[None]:
         stored = None
-        if database.needs_settings and self._consul is not None:
-            stored = await configs.read_object(self._consul, f"{self.settings.kv_prefix}/databases/{database.name}")
-        async with self._pools.opened(database, stored):
+        if database.needs_settings and self.parts.consul is not None:
+            stored = await configs.read_object(
+                self.parts.consul, f"{self.settings.kv_prefix}/databases/{database.name}"
+            )
+        async with self.parts.pools.opened(database, stored):
             yield
 
     @asynccontextmanager
     async def _background_tasks(self) -> AsyncIterator[None]:
-        async with tasks.opened(self.settings.stop.step_limit, self._hurry) as background:
-            with self._runtime.provide(tasks.slot, background):
+        async with tasks.opened(self.settings.stop.step_limit, self.parts.hurry) as background:
+            with self.parts.runtime.provide(tasks.slot, background):
                 self._background = background
                 yield
 
@@ -279,35 +249,7 @@ class Running:
         try:
             yield
         finally:
-            self._steps.errors += await life.run_exit_hooks(self._runtime, self.settings.stop.step_limit)
-
-    def _health_http(self, port: int) -> AbstractAsyncContextManager[int]:
-        option = "hrpc.with_health_check(port=…)"
-        return listener.serve_http("health check", self.settings.host, port, option, http.routes(self._health))
-
-    def _metrics_http(self, port: int) -> AbstractAsyncContextManager[int]:
-        from hrpc.metrics.call_text import CallText
-        from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
-        from hrpc.metrics.exposition import Exposition
-
-        instruments = InstrumentCollector(self.name, _runtime.early_metrics, self._runtime.metrics)
-        exposition = Exposition(CallText(self._calls), lambda: (*map(MeasureCollector, self._measures), instruments))
-        routes = {"/metrics": exposition.answer}
-        return listener.serve_http("metrics", self.settings.host, port, "hrpc.with_metrics(port=…)", routes)
-
-    @asynccontextmanager
-    async def _bound(self, engine: Engine) -> AsyncIterator[int]:
-        certificates = None
-        if self.settings.certificates is not None:
-            from hrpc.tls.server import ServerCertificates
-
-            certificates = ServerCertificates(self.settings.certificates)
-            self._certificates["server"] = certificates.files
-            self._runtime.restart_hooks.insert(0, certificates.files.refresh)
-        try:
-            yield await engine.bind(self.settings.host, self.settings.port, certificates)
-        finally:
-            await engine.stop(0)
+            self._steps.errors += await life.run_exit_hooks(self.parts.runtime, self.settings.stop.step_limit)
 
     @asynccontextmanager
     async def _upstreams(self, directory: Directory) -> AsyncIterator[None]:
@@ -318,79 +260,16 @@ class Running:
                 logger.warning("upstream {!r}: no instance passes its checks yet", name)
         yield
 
-    @asynccontextmanager
-    async def _serving(self, engine: Engine) -> AsyncIterator[None]:
-        services = self._recorder.services
-        health = HealthService(self._health, services)
-        own = Recorder()
-        health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
-        diagnostics = Diagnostics(self.settings)
-        diagnostics.add_to(own, services)
-        threads = DaemonThreads(self.settings.handler_threads, "hrpc-handler")
-        failures = Failures(self._pools.unavailable, Encoder(self.name, self.settings.shown_of_errors))
-        assert self._audit is not None
-        methods = Methods(self.settings, self._calls, self._recorder, self.guards, self._runtime.tracer, self._audit)
-        in_thread = InThread(self._runtime, threads)
-        wrapper = Wrapper(methods.describe, failures, in_thread, intercepted=bool(self.settings.interceptors))
-        router = Router({**own.methods, **self._recorder.methods}, self._recorder.generic, wrapper)
-        with self.guards.watching():
-            await engine.start([router])
-            try:
-                yield
-            finally:
-                health.end_watches()
-                diagnostics.end_streams()
-                await drain(engine, self._calls, self.settings.stop.grace, self._hurry)
-                threads.shutdown()
-
     def _drain_delay(self) -> float:
         return self.settings.drain_delay if self.started.is_set() else 0.0
 
     @asynccontextmanager
     async def _ready(self) -> AsyncIterator[None]:
-        self._health.enter(Phase.SERVING)
+        self.parts.health.enter(Phase.SERVING)
         try:
             yield
         finally:
-            self._health.enter(Phase.STOPPING)
-
-    def _measured(self) -> Measures:
-        measures = Measures()
-        gauge = measures.gauge
-        gauge("hrpc_pool_connections", "Connections of a pool.", self._pools.connections, ("pool", "state"))
-        gauge("hrpc_pool_waiting", "Callers that wait for a connection.", self._pools.waiting, ("pool",))
-        gauge(
-            "hrpc_registered",
-            "1 when Consul lists this instance, else 0.",
-            lambda: None if self._consul is None else float(self._consul.present),
-        )
-        gauge(
-            "hrpc_upstream_age_seconds",
-            "Seconds since Consul confirmed the instances.",
-            lambda: {} if self._directory is None else self._directory.ages(),
-            ("service",),
-        )
-        gauge(
-            "hrpc_config_age_seconds",
-            "Seconds since Consul confirmed the value.",
-            lambda: {} if self._configs is None else self._configs.ages(),
-            ("key",),
-        )
-        gauge(
-            "hrpc_certificate_expiry_timestamp_seconds",
-            "When a certificate in use expires, in seconds since 1970.",
-            lambda: {end: at.timestamp() for end, files in self._certificates.items() if (at := files.now.expires)},
-            ("end",),
-        )
-        measures.counter(
-            "hrpc_log_dropped",
-            "Log lines that were dropped, because nobody read the output.",
-            lambda: None if self._audit is None else self._audit.dropped,
-        )
-        self.guards.measure(measures)
-        if self.breakers is not None:
-            self.breakers.measure(measures)
-        return measures
+            self.parts.health.enter(Phase.STOPPING)
 
 
 @asynccontextmanager

@@ -113,8 +113,8 @@ async def test_a_part_that_cannot_tell_takes_no_other_metric_along(told: list[st
 
     async with a_server() as server:
         assert server._running is not None
-        server._running._measures.gauge("hrpc_gone", "Gone.", fails)
-        server._running._measures.counter("hrpc_left", "Left.", lambda: {"a": 1, "b": 2}, ("x",))
+        server._running.parts.measures.gauge("hrpc_gone", "Gone.", fails)
+        server._running.parts.measures.counter("hrpc_left", "Left.", lambda: {"a": 1, "b": 2}, ("x",))
         await both_formats(server)
         found = await samples(server)
     assert value(found, "hrpc_left_total", x="b") == 2

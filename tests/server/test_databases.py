@@ -113,7 +113,7 @@ async def test_a_database_that_is_killed_under_load(kind: str, request: pytest.F
 
         await eventually(ready)
         assert server._running is not None
-        pools = server._running._pools
+        pools = server._running.parts.pools
         assert (pools.connections()[kind, "used"], pools.waiting()[kind]) == (0, 0)
         # Every permit of the pool is back: as many calls as it has connections run side by side.
         assert len(await asyncio.gather(*(call(channel, "Read", timeout=DEADLINE) for _ in range(8)))) == 8

@@ -146,7 +146,7 @@ async def test_a_channel_is_shared_and_its_connections_end_with_the_server(
                     assert await call(channel, "Name") == b"a"
             assert service.channel("shared") is channel
             assert server._running is not None
-            directory = server._running._directory
+            directory = server._running.parts.directory
             assert directory is not None
             assert len(directory._connections._open) == 1
         assert not directory._connections._open

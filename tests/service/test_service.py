@@ -87,7 +87,7 @@ async def test_target_is_the_name_inside_kubernetes_and_the_address_elsewhere(
 async def test_five_hundred_gets_are_one_request(consul: ConsulServer, registry: Client) -> None:
     async with registry.registered(entry("counted", 1, 4001)), caller(consul, hrpc.with_upstreams("counted")) as server:
         assert server._running is not None
-        client = server._running._consul
+        client = server._running.parts.consul
         assert client is not None
         asked = 0
         request = client._transport.request

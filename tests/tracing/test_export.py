@@ -298,7 +298,7 @@ async def test_without_an_exporter_there_are_no_spans(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
     async with a_server(hrpc.with_tracing()) as server:
         assert server._running is not None
-        assert server._running._runtime.tracer is None
+        assert server._running.parts.runtime.tracer is None
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ async def main():
     async with hrpc.new_server(
         hrpc.with_server_name("own"), hrpc.with_listen_port(0, host="127.0.0.1"), hrpc.with_tracing()
     ) as server:
-        server._running._runtime.tracer.request("asked", {}).end()
+        server._running.parts.runtime.tracer.request("asked", {}).end()
     assert trace.get_tracer_provider() is provider
     with trace.get_tracer("after").start_as_current_span("after"):
         pass

@@ -182,7 +182,7 @@ async def test_health_checks_of_databases_are_no_spans(
     common = (hrpc.with_server_name("traced"), hrpc.with_listen_port(0, host="127.0.0.1"), spans.option())
     async with hrpc.new_server(*common, hrpc.with_databases(*databases)) as server:
         assert server._running is not None
-        assert (await server._running._health.readiness()).ready
+        assert (await server._running.parts.health.readiness()).ready
     assert spans.ended == []
 
 

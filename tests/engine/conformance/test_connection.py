@@ -100,7 +100,7 @@ async def test_a_connection_may_carry_no_more_calls_than_it_is_allowed(engine: E
         async with grpc.aio.insecure_channel(server.address) as channel:
             running = [asyncio.ensure_future(call(channel, "Hold", b"%d" % n)) for n in range(2)]
             assert server._running is not None
-            calls = server._running._calls
+            calls = server._running.parts.calls
 
             async def two_run() -> bool:
                 return calls.in_flight == 2

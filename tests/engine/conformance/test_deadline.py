@@ -121,7 +121,7 @@ async def test_many_calls_that_are_given_up_leave_nothing_behind(engine: Engine)
 
         async def none_runs() -> bool:
             assert server._running is not None
-            return server._running._calls.in_flight == 0
+            return server._running.parts.calls.in_flight == 0
 
         await eventually(none_runs)
         assert await call(channel, "Echo") == b"x"

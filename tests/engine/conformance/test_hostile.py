@@ -134,7 +134,7 @@ async def test_calls_reset_as_soon_as_they_are_made_do_not_stay(engine: Engine) 
 
         async def none_runs() -> bool:
             assert server._running is not None
-            return server._running._calls.in_flight == 0
+            return server._running.parts.calls.in_flight == 0
 
         await eventually(served)
         await eventually(none_runs)
@@ -201,7 +201,7 @@ async def test_clients_that_never_read_do_not_slow_the_others_down_nor_hold_up_t
 
         async def all_came() -> bool:
             assert server._running is not None
-            return sum(calls.started for calls in server._running._calls) >= 100
+            return sum(calls.started for calls in server._running.parts.calls) >= 100
 
         await eventually(all_came)
         async with grpc.aio.insecure_channel(server.address) as channel:

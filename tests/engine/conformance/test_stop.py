@@ -21,7 +21,7 @@ async def in_flight(server: hrpc.Server, number: int) -> None:
 
     async def reached() -> bool:
         assert server._running is not None
-        return server._running._calls.in_flight == number
+        return server._running.parts.calls.in_flight == number
 
     await eventually(reached)
 

@@ -1,0 +1,43 @@
+"""What the metrics tell of the parts of a server, beside its calls."""
+
+from __future__ import annotations
+
+from hrpc.server.parts import Parts
+
+
+def measure(parts: Parts) -> None:
+    """Adds them to the parts' measures, which are read when they are scraped."""
+    measures, gauge = parts.measures, parts.measures.gauge
+    gauge("hrpc_pool_connections", "Connections of a pool.", parts.pools.connections, ("pool", "state"))
+    gauge("hrpc_pool_waiting", "Callers that wait for a connection.", parts.pools.waiting, ("pool",))
+    gauge(
+        "hrpc_registered",
+        "1 when Consul lists this instance, else 0.",
+        lambda: None if parts.consul is None else float(parts.consul.present),
+    )
+    gauge(
+        "hrpc_upstream_age_seconds",
+        "Seconds since Consul confirmed the instances.",
+        lambda: {} if parts.directory is None else parts.directory.ages(),
+        ("service",),
+    )
+    gauge(
+        "hrpc_config_age_seconds",
+        "Seconds since Consul confirmed the value.",
+        lambda: {} if parts.configs is None else parts.configs.ages(),
+        ("key",),
+    )
+    gauge(
+        "hrpc_certificate_expiry_timestamp_seconds",
+        "When a certificate in use expires, in seconds since 1970.",
+        lambda: {end: at.timestamp() for end, files in parts.certificates.items() if (at := files.now.expires)},
+        ("end",),
+    )
+    measures.counter(
+        "hrpc_log_dropped",
+        "Log lines that were dropped, because nobody read the output.",
+        lambda: None if parts.audit is None else parts.audit.dropped,
+    )
+    parts.guards.measure(measures)
+    if parts.breakers is not None:
+        parts.breakers.measure(measures)

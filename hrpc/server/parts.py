@@ -1,0 +1,50 @@
+"""What one life of a server is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from hrpc import _runtime, configs
+from hrpc.health.state import Health
+from hrpc.log.audit import AuditLog
+from hrpc.metrics.calls import Calls
+from hrpc.metrics.measures import Measures
+from hrpc.option import Settings
+from hrpc.rpc import outgoing
+from hrpc.rpc.breaker import Breakers
+from hrpc.rpc.guard.guards import Guards
+from hrpc.rpc.outgoing import Outgoing
+from hrpc.rpc.recorder import Recorder
+from hrpc.server.pools import Pools
+from hrpc.service.directory import Directory
+
+if TYPE_CHECKING:
+    from hrpc.consul import Client
+    from hrpc.tls.files import CertificateFiles
+
+
+class Parts:
+    """The parts of one life, made before it starts; the steps of its start fill in those that are None until then."""
+
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+        self.settings = settings
+        self.name = settings.server_name
+        self.recorder = recorder
+        self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
+        self.health = Health()
+        self.calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
+        self.guards = Guards(settings)
+        self.breakers = None if settings.breaker is None else Breakers(settings.breaker)
+        self.outgoing = Outgoing(self.name, self.breakers)
+        self.runtime.values[outgoing.slot] = self.outgoing
+        self.pools = Pools(self.runtime, self.health)
+        self.measures = Measures()
+        self.hurry = asyncio.Event()
+        """Set when the stop is to wait for nobody."""
+        self.audit: AuditLog | None = None
+        self.consul: Client | None = None
+        self.configs: configs.Configs | None = None
+        self.directory: Directory | None = None
+        self.certificates: dict[str, CertificateFiles] = {}
+        """By the end of a connection, ``server`` or ``client``, at which they are shown."""

@@ -1,0 +1,90 @@
+"""The ports of a server: opened, answered, drained and closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from grpc_health.v1 import health_pb2_grpc
+
+from hrpc import _runtime, listener
+from hrpc.abc import Engine
+from hrpc.health import http
+from hrpc.health.service import HealthService
+from hrpc.rpc.error_details import Encoder
+from hrpc.rpc.failure import Failures
+from hrpc.rpc.in_thread import InThread
+from hrpc.rpc.recorder import Recorder
+from hrpc.rpc.router import Router
+from hrpc.rpc.threads import DaemonThreads
+from hrpc.rpc.wrapper import Wrapper
+from hrpc.server.diagnostics import Diagnostics
+from hrpc.server.drain import drain
+from hrpc.server.measures import measure
+from hrpc.server.methods import Methods
+from hrpc.server.parts import Parts
+
+
+def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
+    """Answers health probes; gives the port."""
+    option = "hrpc.with_health_check(port=…)"
+    return listener.serve_http("health check", parts.settings.host, port, option, http.routes(parts.health))
+
+
+def metrics_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
+    """Answers scrapes; gives the port."""
+    from hrpc.metrics.call_text import CallText
+    from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
+    from hrpc.metrics.exposition import Exposition
+
+    measure(parts)
+    instruments = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
+    exposition = Exposition(CallText(parts.calls), lambda: (*map(MeasureCollector, parts.measures), instruments))
+    routes = {"/metrics": exposition.answer}
+    return listener.serve_http("metrics", parts.settings.host, port, "hrpc.with_metrics(port=…)", routes)
+
+
+@asynccontextmanager
+async def bound(parts: Parts, engine: Engine) -> AsyncIterator[int]:
+    """Listens for gRPC, without answering yet; gives the port."""
+    certificates = None
+    if parts.settings.certificates is not None:
+        from hrpc.tls.server import ServerCertificates
+
+        certificates = ServerCertificates(parts.settings.certificates)
+        parts.certificates["server"] = certificates.files
+        parts.runtime.restart_hooks.insert(0, certificates.files.refresh)
+    try:
+        yield await engine.bind(parts.settings.host, parts.settings.port, certificates)
+    finally:
+        await engine.stop(0)
+
+
+@asynccontextmanager
+async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
+    """Answers gRPC; at the end lets the running calls end."""
+    settings, services, own = parts.settings, parts.recorder.services, Recorder()
+    health = HealthService(parts.health, services)
+    health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
+    diagnostics = Diagnostics(settings)
+    diagnostics.add_to(own, services)
+    threads = DaemonThreads(settings.handler_threads, "hrpc-handler")
+    router = Router({**own.methods, **parts.recorder.methods}, parts.recorder.generic, _wrapper(parts, threads))
+    with parts.guards.watching():
+        await engine.start([router])
+        try:
+            yield
+        finally:
+            health.end_watches()
+            diagnostics.end_streams()
+            await drain(engine, parts.calls, settings.stop.grace, parts.hurry)
+            threads.shutdown()
+
+
+def _wrapper(parts: Parts, threads: DaemonThreads) -> Wrapper:
+    settings = parts.settings
+    failures = Failures(parts.pools.unavailable, Encoder(parts.name, settings.shown_of_errors))
+    assert parts.audit is not None
+    methods = Methods(settings, parts.calls, parts.recorder, parts.guards, parts.runtime.tracer, parts.audit)
+    in_thread = InThread(parts.runtime, threads)
+    return Wrapper(methods.describe, failures, in_thread, intercepted=bool(settings.interceptors))
