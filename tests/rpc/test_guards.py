@@ -75,7 +75,7 @@ async def healthy(channel: grpc.aio.Channel) -> bool:
 def taken(server: hrpc.Server) -> int:
     """Places that calls have taken."""
     assert server._running is not None
-    return sum(server._running.guards.taken.values())
+    return sum(server._running.parts.guards.taken.values())
 
 
 async def given_back(server: hrpc.Server) -> None:
@@ -133,7 +133,7 @@ async def test_the_retries_of_grpc_wait_for_as_long_as_they_are_told() -> None:
             for _number in range(3):
                 assert await call(channel, "Echo", timeout=10) == b"x"
         assert server._running is not None
-        assert server._running.guards.refusals.counts["rate"] >= 2
+        assert server._running.parts.guards.refusals.counts["rate"] >= 2
 
 
 async def test_a_service_that_calls_catches_the_same_error() -> None:

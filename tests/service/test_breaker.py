@@ -38,8 +38,8 @@ class Moody:
 def at(clock: Clock, server: hrpc.Server) -> None:
     """Lets the breakers of a server go by this clock."""
     assert server._running is not None
-    assert server._running.breakers is not None
-    server._running.breakers._clock = clock
+    assert server._running.parts.breakers is not None
+    server._running.parts.breakers._clock = clock
 
 
 async def fails(channel: grpc.aio.Channel, code: grpc.StatusCode, times: int = 1, method: str = "Moody") -> None:
