@@ -32,38 +32,24 @@ Metadatum = namedtuple("Metadatum", ("key", "value"))
 class NativeCall:
     """One call. Its status goes out when the handler aborts it, else when the handler has returned."""
 
-    __slots__ = (
-        "_callbacks",
-        "_code",
-        "_details",
-        "_front",
-        "_peer",
-        "_trailing",
-        "answered",
-        "deadline",
-        "gone",
-        "id",
-        "initial",
-        "metadata",
-        "started",
-        "task",
-    )
+    # Defaults of the class: most calls leave them as they are, and an attribute less to set is time.
+    status: grpc.StatusCode | None = None
+    """What the handler has set."""
+    initial: Metadata | None = None
+    task: asyncio.Task[None] | None = None
+    started = False
+    answered = False
+    gone = False
+    """Whether nobody waits for the answer: the client has left, or the deadline has passed."""
+    _details = ""
+    _trailing: Metadata = ()
+    _callbacks: list[Callable[[Any], None]] | None = None
 
     def __init__(self, front: NativeGrpcFront, call_id: int, details: Details) -> None:
         self._front = front
         self.id = call_id
         self.metadata, self._peer, remaining = details
         self.deadline = None if remaining is None else time.monotonic() + remaining
-        self._code: grpc.StatusCode | None = None
-        self._details = ""
-        self._trailing: Metadata = ()
-        self._callbacks: list[Callable[[Any], None]] | None = None
-        self.initial: Metadata | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.started = False
-        self.answered = False
-        self.gone = False
-        """Whether nobody waits for the answer: the client has left, or the deadline has passed."""
 
     def cancel(self) -> None:
         """Cancels the handler. One that has not begun must not be: nothing would take note of the call's end."""
@@ -72,7 +58,7 @@ class NativeCall:
 
     def respond(self, response: bytes) -> None:
         """Answers. Raises ValueError or TypeError for metadata that cannot be sent."""
-        self._front.respond(self.id, response, self.initial and list(self.initial), list(self._trailing))
+        self._front.respond(self.id, response, self.initial, self._trailing)
         self.answered = True
 
     def fail(self, code: int, details: str, trailing: Metadata = ()) -> None:
@@ -83,8 +69,8 @@ class NativeCall:
 
     def fail_as_set(self) -> None:
         """Answers with the status that the handler has set."""
-        assert self._code is not None
-        self.fail(self._code.value[0], self._details, self._trailing)
+        assert self.status is not None
+        self.fail(self.status.value[0], self._details, self._trailing)
 
     def finish(self) -> None:
         """Runs the callbacks; the call is over."""
@@ -94,7 +80,6 @@ class NativeCall:
             except Exception as error:  # noqa: BLE001 - as grpcio does: the call is over, the others have to run
                 logger.opt(exception=error).error("a done callback of a call failed")
         self._callbacks = None
-        self.task = None
 
     # What grpc.aio.ServicerContext has.
 
@@ -102,7 +87,7 @@ class NativeCall:
         """Answers with this status, at once. Raises ``grpc.aio.AbortError``."""
         if not self.answered:
             self.fail(code.value[0], details, trailing_metadata or self._trailing)
-            self._code, self._details = code, details
+            self.status, self._details = code, details
         raise grpc.aio.AbortError("aborted by the handler")
 
     async def abort_with_status(self, status: Any) -> NoReturn:
@@ -113,11 +98,11 @@ class NativeCall:
         """Sends metadata before the response; here together with it. Raises ValueError when it was called before."""
         if self.initial is not None or self.answered:
             raise ValueError("initial metadata has been sent already")
-        self.initial = initial_metadata
+        self.initial = tuple(initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
         """Sets the metadata that goes out with the status."""
-        self._trailing = trailing_metadata
+        self._trailing = tuple(trailing_metadata)
 
     def trailing_metadata(self) -> Metadata:
         """What `set_trailing_metadata` has set."""
@@ -130,11 +115,11 @@ class NativeCall:
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the code of the answer."""
         if not self.answered:
-            self._code = code
+            self.status = code
 
     def code(self) -> grpc.StatusCode | None:
         """The code that was set; None when none was."""
-        return self._code
+        return self.status
 
     def set_details(self, details: str) -> None:
         """Sets the text of the status."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -18,7 +18,6 @@ from hrpc.engine.native.call import (
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     UNIMPLEMENTED,
-    Metadatum,
     NativeCall,
 )
 
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 BATCH = 64
 """Events that are handed to the event loop at once, so that a burst wakes it up once."""
 
+Serve = Callable[["NativeCall", bytes], Coroutine[Any, Any, None]]
+
+_OK = grpc.StatusCode.OK
 _STOPPING = "the server is stopping"
 _CANCEL = 1  # pygrpc_native.EVENT_CANCEL
 
@@ -53,10 +55,11 @@ class Dispatch:
         limits: MessageLimits,
     ) -> None:
         self._front = front
-        self._methods = list(methods.items())
         self._interceptors = interceptors
         self._limits = limits
         self._calls: dict[int, NativeCall] = {}
+        self._paths = list(methods)
+        self._methods = [self._serving(path, handler) for path, handler in methods.items()]
         self._loop = asyncio.get_running_loop()
         # Handlers see the context variables of whoever starts the server, as they do with grpcio.
         self._context = contextvars.copy_context()
@@ -65,7 +68,7 @@ class Dispatch:
 
     def start(self) -> None:
         """Begins to answer."""
-        self._front.add_methods([(path, False) for path, _ in self._methods])
+        self._front.add_methods([(path, False) for path in self._paths])
         self._front.start()
         self._thread.start()
 
@@ -103,7 +106,7 @@ class Dispatch:
                 return
 
     def _take(self, events: list[Any]) -> None:
-        front, calls, loop = self._front, self._calls, self._loop
+        front, calls, create_task, context = self._front, self._calls, self._loop.create_task, self._context
         for kind, call_id, method_id, payload, _, details in events:
             if kind == _CANCEL:
                 ended = calls.get(call_id)
@@ -114,50 +117,52 @@ class Dispatch:
                 front.fail(call_id, UNAVAILABLE, _STOPPING)
             else:
                 call = calls[call_id] = NativeCall(front, call_id, details)
-                path, handler = self._methods[method_id]
-                call.task = loop.create_task(self._run(call, path, handler, payload), context=self._context.copy())
+                call.task = create_task(self._methods[method_id](call, payload), context=context.copy())
 
-    async def _run(self, call: NativeCall, path: str, handler: Handler, payload: bytes) -> None:
-        try:
-            call.started = True
-            if not call.gone:
-                await self._serve(call, path, handler, payload)
-        except asyncio.CancelledError:
-            if not call.gone and not call.answered:
-                call.fail(*((UNAVAILABLE, _STOPPING) if self._refuses else (CANCELLED, "cancelled")))
-        except grpc.aio.AbortError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - the client has to be answered, in neutral words
-            logger.opt(exception=error).error("{}: the answer could not be made: {!r}", path, error)
-            if not call.answered:
-                call.fail(INTERNAL, "internal error")
-        finally:
-            del self._calls[call.id]
-            call.finish()
+    def _serving(self, path: str, handler: Handler) -> Serve:
+        """What runs a call of one method, from its bytes to its answer."""
+        calls, interceptors, limits = self._calls, self._interceptors, self._limits
+        as_registered = handler.unary_unary, handler.request_deserializer, handler.response_serializer
 
-    async def _serve(self, call: NativeCall, path: str, handler: Handler | None, payload: bytes) -> None:
-        if self._interceptors:
-            handler = await self._intercept(call, path, handler)
-            if handler is None:
-                return None
-        assert handler is not None
-        limits = self._limits
-        if len(payload) > limits.receive:
-            too_large = f"Received message larger than max ({len(payload)} vs. {limits.receive})"
-            return call.fail(RESOURCE_EXHAUSTED, too_large)
-        parse, render = handler.request_deserializer, handler.response_serializer
-        response = await handler.unary_unary(payload if parse is None else parse(payload), call)  # type: ignore[misc,arg-type]
-        if call.answered:
-            return None
-        if call.code() not in (None, grpc.StatusCode.OK):
-            return call.fail_as_set()
-        data = response if render is None else render(response)
-        if len(data) > limits.send:
-            return call.fail(RESOURCE_EXHAUSTED, f"Sent message larger than max ({len(data)} vs. {limits.send})")
-        return call.respond(data)
+        async def serve(call: NativeCall, payload: bytes) -> None:
+            try:
+                call.started = True
+                if call.gone:
+                    return None
+                if len(payload) > limits.receive:
+                    return call.fail(RESOURCE_EXHAUSTED, _too_large("Received", len(payload), limits.receive))
+                behaviour, parse, render = as_registered
+                if interceptors:
+                    found = await self._intercept(call, path, handler)
+                    if found is None:
+                        return call.fail(UNIMPLEMENTED, "Method not found!")
+                    behaviour, parse, render = found.unary_unary, found.request_deserializer, found.response_serializer
+                response = await behaviour(payload if parse is None else parse(payload), call)  # type: ignore[misc,arg-type]
+                if call.answered:
+                    return None
+                if call.status is not None and call.status is not _OK:
+                    return call.fail_as_set()
+                data = response if render is None else render(response)
+                if len(data) > limits.send:
+                    return call.fail(RESOURCE_EXHAUSTED, _too_large("Sent", len(data), limits.send))
+                call.respond(data)
+            except asyncio.CancelledError:
+                if not call.gone and not call.answered:
+                    call.fail(*((UNAVAILABLE, _STOPPING) if self._refuses else (CANCELLED, "cancelled")))
+            except grpc.aio.AbortError:
+                pass
+            except BaseException as error:  # noqa: BLE001 - the client has to be answered, in neutral words
+                logger.opt(exception=error).error("{}: the answer could not be made: {!r}", path, error)
+                if not call.answered:
+                    call.fail(INTERNAL, "internal error")
+            finally:
+                del calls[call.id]
+                call.finish()
 
-    async def _intercept(self, call: NativeCall, path: str, handler: Handler | None) -> Handler | None:
-        """What the interceptors make of the handler; None when the call has been answered."""
+        return serve
+
+    async def _intercept(self, call: NativeCall, path: str, handler: Handler) -> Handler | None:
+        """What the interceptors make of the handler."""
 
         def continuation(index: int) -> Callable[[Any], Awaitable[Any]]:
             async def proceed(details: Any) -> Any:
@@ -167,10 +172,11 @@ class Dispatch:
 
             return proceed
 
-        details = Details(path, tuple(map(Metadatum._make, call.metadata)))
-        found = await continuation(0)(details)
-        if found is None:
-            call.fail(UNIMPLEMENTED, "Method not found!")
-        elif found.request_streaming or found.response_streaming:
+        found = await continuation(0)(Details(path, call.invocation_metadata()))
+        if found is not None and (found.request_streaming or found.response_streaming):
             raise TypeError(f"an interceptor gave a handler of another kind for the unary method {path}")
         return found  # type: ignore[no-any-return]
+
+
+def _too_large(done: str, size: int, limit: int) -> str:
+    return f"{done} message larger than max ({size} vs. {limit})"
