@@ -23,6 +23,7 @@ Details: TypeAlias = "tuple[tuple[tuple[str, str | bytes], ...], str, float | No
 UNAVAILABLE, UNKNOWN, INTERNAL, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 14, 2, 13, 1, 8, 12
 
 _AUTH = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
+_RESERVED_AND_SENT = ("grpc-status-details-bin", RETRY_PUSHBACK)
 _MAPPED = "ipv6:[::ffff:"
 
 # Handlers read `.key` and `.value` of what grpcio gives them.
@@ -63,8 +64,7 @@ class NativeCall:
 
     def fail(self, code: int, details: str, trailing: Metadata = ()) -> None:
         """Answers with a status that is not OK. Raises ValueError or TypeError for what cannot be sent."""
-        # pygrpc-native sends no name that begins as this one does.
-        self._front.fail(self.id, code, details, [pair for pair in trailing if pair[0] != RETRY_PUSHBACK])
+        self._front.fail(self.id, code, details, trailing)
         self.answered = True
 
     def fail_as_set(self) -> None:
@@ -86,7 +86,7 @@ class NativeCall:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """Answers with this status, at once. Raises ``grpc.aio.AbortError``."""
         if not self.answered:
-            self.fail(code.value[0], details, trailing_metadata or self._trailing)
+            self.fail(code.value[0], details, _sendable(trailing_metadata) or self._trailing)
             self.status, self._details = code, details
         raise grpc.aio.AbortError("aborted by the handler")
 
@@ -98,11 +98,11 @@ class NativeCall:
         """Sends metadata before the response; here together with it. Raises ValueError when it was called before."""
         if self.initial is not None or self.answered:
             raise ValueError("initial metadata has been sent already")
-        self.initial = tuple(initial_metadata)
+        self.initial = _sendable(initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        """Sets the metadata that goes out with the status."""
-        self._trailing = tuple(trailing_metadata)
+        """Sets the metadata that goes out with the status. Raises ValueError for what cannot be sent."""
+        self._trailing = _sendable(trailing_metadata)
 
     def trailing_metadata(self) -> Metadata:
         """What `set_trailing_metadata` has set."""
@@ -174,3 +174,12 @@ def peer(address: str) -> str:
     if address.startswith(_MAPPED):
         return "ipv4:" + address.removeprefix(_MAPPED).replace("]", "", 1)
     return address.replace("[", "%5B", 1).replace("]", "%5D", 1)
+
+
+def _sendable(metadata: Metadata) -> Metadata:
+    """What pygrpc-native sends of it. Raises ValueError for names that it keeps to itself."""
+    for key, _ in metadata:
+        if key.startswith("grpc-") and key not in _RESERVED_AND_SENT:
+            raise ValueError(f"metadata: the key {key!r} is reserved for gRPC, and the native engine does not send it")
+    # Without it, clients wait as long as their own settings say before they call again.
+    return tuple(pair for pair in metadata if pair[0] != RETRY_PUSHBACK)

@@ -150,7 +150,8 @@ class Dispatch:
                 if not call.gone and not call.answered:
                     call.fail(*((UNAVAILABLE, _STOPPING) if self._refuses else (CANCELLED, "cancelled")))
             except grpc.aio.AbortError:
-                pass
+                if not call.answered:  # it could not be sent
+                    call.fail(INTERNAL, "internal error")
             except BaseException as error:  # noqa: BLE001 - the client has to be answered, in neutral words
                 logger.opt(exception=error).error("{}: the answer could not be made: {!r}", path, error)
                 if not call.answered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +14,8 @@ import h2.events
 import pytest
 
 import hrpc
-from hrpc.errors import PortTaken, StartError
+from hrpc.errors import OptionError, PortTaken, StartError
+from tests.authority import Authority
 from tests.echo import Gate, call
 from tests.engine.conformance.conftest import Engine
 from tests.engine.conformance.http2 import connected
@@ -43,6 +45,32 @@ async def test_a_connection_without_tls_has_no_identity(engine: Engine) -> None:
         await call(channel, "Look")
     insecure = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
     assert seen == [(insecure, None, None)]
+
+
+async def test_tls_and_the_identity_of_a_client_are_there_or_refused_by_name(engine: Engine, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    public, private = authority.write(tmp_path / "server", "localhost")
+    certs = hrpc.with_server_certs(public, private, client_ca=authority.path)
+    if engine.kind == "native":
+        with pytest.raises(OptionError, match=r"hrpc.with_server_certs does not go with the native engine"):
+            engine.server(certs)
+        return
+    seen: list[Any] = []
+
+    async def look(_: bytes, call: Any) -> bytes:
+        seen.append((list(call.peer_identities()), call.auth_context()["transport_security_type"]))
+        return b""
+
+    certificate, key = authority.sign("client.test")
+    credentials = grpc.ssl_channel_credentials(authority.pem, key, certificate)
+    async with (
+        engine.server(certs, Look=look) as server,
+        grpc.aio.secure_channel(server.address, credentials) as channel,
+    ):
+        await call(channel, "Look")
+    identities, security = seen[0]
+    assert b"client.test" in identities
+    assert security == [b"ssl"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
