@@ -195,6 +195,10 @@ class KnownMethods(Protocol):
 class Engine(Protocol):
     """Serves gRPC on one port."""
 
+    @property
+    def own_target(self) -> str | None:
+        """Where the process can call its own server, to see how long calls wait; None where they do not."""
+
     async def bind(self, host: str, port: int, certificates: Any | None) -> int:
         """Listens, without answering yet; gives the port that was bound. Raises `BindError`."""
 

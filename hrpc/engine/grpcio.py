@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import grpc
 import grpc.aio
+from loguru import logger
 
 from hrpc import listener
 from hrpc.abc import endpoint
 from hrpc.engine.arguments import arguments
+from hrpc.engine.own_socket import OwnSocket
 from hrpc.errors import BindError
 from hrpc.option import Settings
 from hrpc.tls.server import ServerCertificates
@@ -27,12 +29,21 @@ class GrpcioEngine:
             options=arguments(settings),
             compression=_COMPRESSION[settings.compression],
         )
+        self._asks_itself = settings.concurrency.lag is not None
+        self._own: OwnSocket | None = None
+
+    @property
+    def own_target(self) -> str | None:
+        """Where the process reaches its own server, whatever certificates others need; None unless it has to."""
+        return None if self._own is None else f"unix:{self._own.path}"
 
     async def bind(self, host: str, port: int, certificates: ServerCertificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken` or `BindError`."""
         where = endpoint(host, port)
         # gRPC's own error for a port that is taken says neither which one nor why.
         listener.unused("gRPC", host, port, _OPTION)
+        if self._asks_itself:
+            self._listen_for_itself()
         try:
             if certificates is None:
                 return self._server.add_insecure_port(where)
@@ -48,3 +59,16 @@ class GrpcioEngine:
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and closes the port."""
         await self._server.stop(grace)
+        if self._own is not None:
+            self._own.remove()
+
+    def _listen_for_itself(self) -> None:
+        try:
+            self._own = OwnSocket()
+            self._server.add_insecure_port(f"unix:{self._own.path}")
+        except (OSError, RuntimeError) as error:
+            logger.warning(
+                "hrpc.with_concurrency_limit(lag=…) cannot see how long calls wait before they are taken: there is no "
+                "place for a Unix socket, {}; set TMPDIR to a folder that this user can write to",
+                error,
+            )

@@ -56,9 +56,9 @@ def with_concurrency_limit(
     A stream counts for as long as it is open, a handler without ``async`` also while it waits for a thread. `methods`
     limits services and methods further; a call needs a place in each limit that covers it. None exempts from all.
 
-    `lag`, in seconds, sheds calls while the event loop is late: when what is due runs more than so much too late, for
-    a tenth of a second or longer, a share of the calls is refused: half of them at twice the limit, nine of ten at ten
-    times the limit. It ends within a quarter of a second. 0.1 suits most services.
+    `lag`, in seconds, sheds calls while the event loop is late: when what is due, or a new call, has to wait for longer
+    than that for a tenth of a second or more, a share of the calls is refused: half of them at twice the limit, nine of
+    ten at ten times the limit. It ends within half a second. 0.1 suits most services, and 0.01 is the least.
 
     The methods of health checks, reflection and channelz are always answered. Each worker counts its own calls.
 
@@ -72,7 +72,7 @@ def with_concurrency_limit(
     limits = ConcurrencyLimits(
         None if calls is None else checks.count(option, "calls", calls, 1),
         _methods(option, methods, lambda place, value: checks.count(option, place, value, 1)),
-        None if lag is None else checks.seconds(option, "lag", lag, 0.001),
+        None if lag is None else checks.seconds(option, "lag", lag, 0.01),
     )
     return Option("with_concurrency_limit", {"concurrency": limits})
 

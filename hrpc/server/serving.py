@@ -70,7 +70,7 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
     diagnostics.add_to(own, services)
     threads = DaemonThreads(settings.handler_threads, "hrpc-handler")
     router = Router({**own.methods, **parts.recorder.methods}, parts.recorder.generic, _wrapper(parts, threads))
-    with parts.guards.watching():
+    async with parts.guards.watching(engine.own_target):
         await engine.start([router])
         try:
             yield

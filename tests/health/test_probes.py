@@ -194,6 +194,8 @@ async def test_while_it_starts_it_answers_but_is_not_ready(free_port: int) -> No
     seen: list[tuple[int, Any]] = []
 
     class Engine:
+        own_target = None
+
         async def bind(self, host: str, port: int, certificates: object) -> int:
             seen.append(await get(free_port, "/healthx/readiness"))
             seen.append(await get(free_port, "/"))

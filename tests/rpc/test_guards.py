@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,7 @@ from grpc_status import rpc_status
 import hrpc
 from hrpc import context, errors
 from tests.echo import SERVICE, add_echo, call
+from tests.elsewhere import elsewhere
 from tests.eventually import eventually
 
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -263,12 +266,18 @@ async def stream_left_by_the_client(channel: grpc.aio.Channel) -> None:
 
 
 async def requests_that_break_off(channel: grpc.aio.Channel) -> None:
+    arrived = asyncio.Event()
+
     async def requests() -> AsyncIterator[bytes]:
         yield b"a"
+        await arrived.wait()
         raise ZeroDivisionError
 
+    stream = channel.stream_stream(f"/{SERVICE}/Each")(requests())
+    assert await stream.read() == b"a"
+    arrived.set()
     with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
-        await channel.stream_unary(f"/{SERVICE}/Join")(requests())
+        await stream.read()
 
 
 async def connection_lost(channel: grpc.aio.Channel) -> None:
@@ -313,12 +322,12 @@ async def test_calls_are_shed_while_the_event_loop_is_late_and_health_is_not() -
 
     async def block(_: bytes, __: Any) -> bytes:
         while blocking:
-            time.sleep(0.02)  # noqa: ASYNC251 - what a handler must not do
+            time.sleep(0.03)  # noqa: ASYNC251 - what a handler must not do
             await asyncio.sleep(0)
         return b""
 
     exempt = {f"{SERVICE}/EchoInThread": None}
-    async with serving(hrpc.with_concurrency_limit(lag=0.002, methods=exempt), Block=block) as (_, channel):
+    async with serving(hrpc.with_concurrency_limit(lag=0.01, methods=exempt), Block=block) as (_, channel):
         blocked = asyncio.ensure_future(call(channel, "Block"))
 
         async def shed() -> grpc.aio.AioRpcError | None:
@@ -341,6 +350,43 @@ async def test_calls_are_shed_while_the_event_loop_is_late_and_health_is_not() -
             return await shed() is None and await shed() is None
 
         await eventually(well_again, 2)
+
+
+@pytest.mark.parametrize("engine", ["grpcio"], indirect=True)
+async def test_calls_that_wait_to_be_taken_are_shed_though_the_event_loop_is_never_late_for_long() -> None:
+    async def work(request: bytes, _: Any) -> bytes:
+        time.sleep(0.005)  # noqa: ASYNC251 - what a handler must not do
+        return request
+
+    async with elsewhere(lambda: a_server(hrpc.with_concurrency_limit(lag=0.05), Work=work)) as address:
+        async with grpc.aio.insecure_channel(address) as channel:
+            calls = [asyncio.ensure_future(call(channel, "Work")) for _ in range(500)]
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            assert await healthy(channel)
+    served = [each for each in found if each == b"x"]
+    shed = [each for each in found if isinstance(each, grpc.aio.AioRpcError) and hint(each) >= 0.1]
+    assert len(served) + len(shed) == 500
+    assert len(served) > 20
+    assert len(shed) > 100
+
+
+async def test_no_socket_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with serving(hrpc.with_concurrency_limit(lag=0.5)) as (_, channel):
+        assert await call(channel, "Echo") == b"x"
+        for folder in tmp_path.iterdir():
+            assert folder.stat().st_mode & 0o077 == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", ["grpcio"], indirect=True)
+async def test_a_server_without_a_place_for_its_socket_says_so_and_serves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    async with serving(hrpc.with_concurrency_limit(lag=0.5)) as (_, channel):
+        assert await call(channel, "Echo") == b"x"
+    assert "set TMPDIR to a folder that this user can write to" in capsys.readouterr().out
 
 
 # Who may call.

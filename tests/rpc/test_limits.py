@@ -253,6 +253,21 @@ def test_the_share_of_calls_is_refused_and_told_when_to_come_back(clock: Clock, 
     assert "calls are shed" in log[1]
 
 
+def test_a_call_that_waits_to_be_taken_counts_as_lag_while_it_waits_and_after(clock: Clock) -> None:
+    lag = LoopLag(0.05, clock)
+    with lag.waiting():
+        looks(lag, clock, 0.0)
+        assert lag.share == 0
+        looks(lag, clock, *[0.0] * 4)
+        assert lag.share == pytest.approx(0.8)
+    looks(lag, clock, 0.0)
+    assert lag.share == pytest.approx(0.8)
+    with lag.waiting():
+        clock.now += 0.002
+    looks(lag, clock, *[0.0] * 5)
+    assert lag.share == 0
+
+
 def test_the_longest_lag_is_remembered_for_a_while(clock: Clock) -> None:
     lag = LoopLag(clock=clock)
     looks(lag, clock, 0.0, 7.0, 0.2)

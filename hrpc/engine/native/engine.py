@@ -45,6 +45,10 @@ class NativeEngine:
         self._deadline = float("inf")
         self._closed = False
 
+    @property
+    def own_target(self) -> None:
+        """None: every call is taken at once, so that the event loop's lag is all that there is to wait for."""
+
     async def bind(self, host: str, port: int, certificates: Any | None) -> int:
         """Listens, without answering yet; gives the port. Raises `EngineMissing`, `PortTaken` or `BindError`."""
         assert certificates is None, "refused when the server was made"

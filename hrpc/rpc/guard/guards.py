@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import grpc.aio
@@ -19,6 +19,7 @@ from hrpc.rpc.call import Call
 from hrpc.rpc.guard.concurrency import Places
 from hrpc.rpc.guard.gate import Gate, Refusals
 from hrpc.rpc.guard.lag import LoopLag
+from hrpc.rpc.guard.probe import probed
 from hrpc.rpc.guard.rate import Bucket
 from hrpc.rpc.method import Auth, of_the_server
 
@@ -50,11 +51,19 @@ class Guards:
             "hrpc.with_auth": () if auth is None else auth.methods,
         }
 
-    def watching(self) -> AbstractContextManager[None]:
-        """Measures the running event loop for as long as the context lasts, when somebody wants to know."""
+    @asynccontextmanager
+    async def watching(self, target: str | None) -> AsyncIterator[None]:
+        """Measures the running event loop for as long as the context lasts, when somebody wants to know.
+
+        `target` is where the server can be called, to see how long calls wait; None when it takes them at once.
+        """
         s = self._settings
-        wanted = s.concurrency.lag is not None or s.metrics_port is not None
-        return self.lag.measured() if wanted else nullcontext()
+        async with AsyncExitStack() as stack:
+            if s.concurrency.lag is not None or s.metrics_port is not None:
+                stack.enter_context(self.lag.measured())
+            if s.concurrency.lag is not None and target is not None:
+                await stack.enter_async_context(probed(target, self.lag))
+            yield
 
     def measure(self, measures: Measures) -> None:
         """Adds what is told of the guards when metrics are scraped."""

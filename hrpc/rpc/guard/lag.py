@@ -1,4 +1,8 @@
-"""How late the event loop is, and which share of the calls to shed for it."""
+"""How late the event loop is, and which share of the calls to shed for it.
+
+Two things tell: a timer, which runs late when the loop is full or blocked, and a call to the server itself. grpc.aio
+takes new calls one by one, in turn with all else that it has to do: under load they queue up where no timer sees them.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,8 @@ class LoopLag:
         self.shed = 0
         self._clock = clock
         self._timer: asyncio.TimerHandle
+        self._asked: float | None = None
+        self._waited = 0.0
         self._longest = self._longest_before = 0.0
         self._new_since = clock()
         self._late_since: float | None = None
@@ -61,14 +67,27 @@ class LoopLag:
         self.observe(due, self._clock())
         self._look_later(loop)
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a call to the server itself, which is answered as soon as it is taken."""
+        self._asked = self._clock()
+        try:
+            yield
+            self._waited = self._clock() - self._asked
+        finally:
+            self._asked = None
+
     def observe(self, due: float, now: float) -> None:
         """Takes in that what was `due` runs `now`."""
-        self.last = late = max(0.0, now - due)
+        late = max(now - due, self._waited)
+        if self._asked is not None:
+            late = max(late, now - self._asked)
+        self.last = late
         if now - self._new_since >= _REMEMBERED:
             self._longest_before, self._longest, self._new_since = self._longest, 0.0, now
         self._longest = max(self._longest, late)
         if self.limit is not None and (late > self.limit or self._late_since is not None or self.share):
-            self._weigh(late, self.limit, due, now)
+            self._weigh(late, self.limit, now)
 
     def sheds(self) -> bool:
         """Whether to refuse this call; ask it only while there is a `share`."""
@@ -77,12 +96,12 @@ class LoopLag:
         self.shed += 1
         return True
 
-    def _weigh(self, late: float, limit: float, due: float, now: float) -> None:
+    def _weigh(self, late: float, limit: float, now: float) -> None:
         wanted = 0.0
         if late <= limit:
             self._late_since = None
         else:
-            self._late_since = due if self._late_since is None else self._late_since
+            self._late_since = now - late if self._late_since is None else self._late_since
             if now - self._late_since >= STANDING:
                 wanted = 1 - limit / late
         if wanted > self.share:
