@@ -21,7 +21,9 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # signs certificates
         certificate = self._builder(self._name, self._key, timedelta(days=100)).add_extension(constraints, True)
+        certificate = certificate.add_extension(usage, True)
         self.path = folder / f"{name}.pem"
         self.pem = certificate.sign(self._key, hashes.SHA256()).public_bytes(PEM)
         self.path.write_bytes(self.pem)
@@ -45,6 +47,9 @@ class Authority:
 
     def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
+        # Python 3.13 takes no certificate without these.
+        ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        its = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -53,6 +58,8 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(min(now, now + valid) - timedelta(days=1))
             .not_valid_after(now + valid)
+            .add_extension(ours, False)
+            .add_extension(its, False)
         )
 
 
