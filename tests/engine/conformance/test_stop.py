@@ -97,6 +97,43 @@ async def test_the_last_messages_of_streams_are_not_lost(engine: Engine) -> None
             await stopping
 
 
+async def test_under_load_every_call_that_reached_a_handler_is_answered(engine: Engine) -> None:
+    served: set[bytes] = set()
+    answered: set[bytes] = set()
+
+    async def note(request: bytes, _: Any) -> bytes:
+        await asyncio.sleep(0.001)
+        served.add(request)
+        return request
+
+    server = engine.server(Note=note)
+    await server.__aenter__()
+    address = server.address
+
+    async def load(channel: grpc.aio.Channel, worker: int) -> grpc.StatusCode:
+        number = 0
+        while True:
+            number += 1
+            try:
+                answered.add(await call(channel, "Note", b"%d-%d" % (worker, number), timeout=10))
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(address, own) for _ in range(4)]
+    loads = [asyncio.create_task(load(channels[worker % 4], worker)) for worker in range(32)]
+
+    async def busy() -> bool:
+        return len(answered) > 500
+
+    await eventually(busy)
+    await server.stop()
+    ends = await asyncio.gather(*loads)
+    assert set(ends) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert answered == served
+    await asyncio.gather(*(channel.close() for channel in channels))
+
+
 async def test_calls_that_outlast_the_grace_are_cancelled_and_their_clients_are_told(engine: Engine) -> None:
     gate = Gate()
     server = engine.server(hrpc.with_graceful_stop(grace=0.1), gate=gate)
