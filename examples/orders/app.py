@@ -6,32 +6,33 @@ The settings of both databases are in Consul KV: ``development/databases/mysql``
 
 import os
 
-import grpc
-
 import hrpc
 from examples.greeter import greeter_pb2, greeter_pb2_grpc
 from examples.orders import orders_pb2, orders_pb2_grpc, schema
-from hrpc import log, service
+from examples.orders.errors import OrderNotFound
+from hrpc import log, metrics, service
 from hrpc.database import mysql, redis
+
+metrics.register_counter("placed", "Orders that were placed.")
 
 
 class Orders(orders_pb2_grpc.OrdersServicer):
     async def CreateOrder(self, request, context):
-        async with service.channel("greeter") as channel:
-            hello = await greeter_pb2_grpc.GreeterStub(channel).SayHello(
-                greeter_pb2.HelloRequest(name=request.customer), timeout=2
-            )
+        async with service.channel("greeter") as channel:  # the greeter has as long as is left of this call's time
+            greeter = greeter_pb2_grpc.GreeterStub(channel)
+            hello = await greeter.SayHello(greeter_pb2.HelloRequest(name=request.customer))
         placed = await mysql.get().execute(
             "INSERT INTO orders (customer, cents) VALUES (%s, %s)", request.customer, request.cents
         )
-        log.info("order {} of {} is placed", placed.last_insert_id, request.customer)
         order = orders_pb2.Order(id=placed.last_insert_id, customer=request.customer, cents=request.cents)
+        metrics.incr("placed")
+        log.with_fields(cents=order.cents).info("order {} of {} is placed", order.id, order.customer)
         return orders_pb2.CreateOrderReply(order=order, greeting=hello.message, greeted_by=hello.served_by)
 
     async def GetOrder(self, request, context):
         row = await mysql.get().query_one("SELECT id, customer, cents FROM orders WHERE id = %s", request.id)
         if row is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no order {request.id}")
+            raise OrderNotFound(f"there is no order {request.id}")
         reads = await redis.get().incr(f"orders:{request.id}:reads")
         return orders_pb2.Order(**row, reads=reads)
 
@@ -44,6 +45,7 @@ server = hrpc.new_server(
     hrpc.with_consul(),
     hrpc.with_databases(mysql.new(), redis.new()),
     hrpc.with_upstreams("greeter"),
+    hrpc.with_default_timeout(5),
 )
 orders_pb2_grpc.add_OrdersServicer_to_server(Orders(), server)
 

@@ -198,7 +198,9 @@ class Running:
 
     def _arrived(self) -> None:
         self.started.set()
-        doing = f"serves on port {self.port}" if self._job is None else "runs its job"
+        ports = {"serves on port": self.port, "health on": self.health_port, "metrics on": self.metrics_port}
+        told = ", ".join(f"{what} {port}" for what, port in ports.items() if port is not None)
+        doing = told if self._job is None else "runs its job"
         start = self._steps.start
         logger.info("{} {}, started in {:.3f} s: {}", self.name, doing, start.seconds, start)
 

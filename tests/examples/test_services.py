@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import closing
@@ -30,6 +32,15 @@ def address_of(process: Process) -> str:
     found = re.search(r"serves on port (\d+)", process.line(lambda line: "serves on port" in line))
     assert found
     return f"127.0.0.1:{found[1]}"
+
+
+def metrics_of(process: Process) -> str:
+    found = re.search(r"metrics on (\d+)", process.line(lambda line: "serves on port" in line))
+    assert found
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"http://127.0.0.1:{found[1]}/metrics", timeout=LIMIT
+    ) as answer:
+        return answer.read().decode()
 
 
 def in_consul(consul: ConsulServer, name: str, address: str) -> bool:
@@ -101,13 +112,17 @@ def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: 
         order = stub.GetOrder(order_request, timeout=LIMIT)
         with pytest.raises(grpc.RpcError) as missing:
             stub.GetOrder(orders_pb2.GetOrderRequest(id=placed.order.id + 1), timeout=LIMIT)
+        measured = metrics_of(orders)
 
     assert (placed.greeting, placed.greeted_by) == ("Hello, Ada!", greeter_address)
     assert (order.customer, order.cents) == ("Ada", 250)
     assert reads[1] == reads[0] + 1
     assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "\norders_placed_total 1.0\n" in measured
     for process in (orders, greeter):
         assert process.line(lambda line: context.trace_id in line)
+    (log_line,) = [json.loads(line) for line in orders.lines if "of Ada is placed" in line]
+    assert (log_line["trace_id"], log_line["cents"]) == (context.trace_id, 250)
 
     assert orders.end() == 0
     assert not in_consul(stored, "orders", address)
@@ -122,3 +137,4 @@ def test_client_shows_an_order(start: Start, stored: ConsulServer) -> None:
     assert client.wait(30) == 0
     assert client.lines[0].startswith("Hello, Alan! says 127.0.0.1:")
     assert re.fullmatch(r"order \d+: 1936 cents, read \d+ times", client.lines[1])
+    assert client.lines[2] == "there is no order 0, says orders"

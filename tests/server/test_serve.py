@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
@@ -292,3 +293,14 @@ def test_signal_handlers_are_given_back_and_nohup_is_respected() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, old[signal.SIGHUP])
+
+
+async def test_the_log_tells_every_port_that_was_bound(tmp_path: Path) -> None:
+    options = (LOCAL, "hrpc.with_health_check(0)", "hrpc.with_metrics(0)")
+    async with running(script(tmp_path, *options)) as process, aiohttp.ClientSession() as session:
+        line = await process.says("serves on port")
+        assert port(line) > 0
+        for what, path in (("health on", "/"), ("metrics on", "/metrics")):
+            number = int(line.partition(f"{what} ")[2].partition(",")[0])
+            async with session.get(f"http://127.0.0.1:{number}{path}") as response:
+                assert response.status == 200
