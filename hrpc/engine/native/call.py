@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Metadata: TypeAlias = "Sequence[tuple[str, str | bytes]]"
 Details: TypeAlias = "tuple[tuple[tuple[str, str | bytes], ...], str, float | None]"
 
-UNAVAILABLE, UNKNOWN, INTERNAL, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 14, 2, 13, 1, 8, 12
+UNAVAILABLE, INTERNAL, CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 14, 13, 1, 8, 12
 
 _AUTH = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
 _RESERVED_AND_SENT = ("grpc-status-details-bin", RETRY_PUSHBACK)

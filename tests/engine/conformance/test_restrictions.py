@@ -70,8 +70,10 @@ async def stalls_when_streams_are_not_read(folder: Path) -> bool:
     # More than the threads of asyncio's executor, each of which one stream that is not read keeps.
     path = folder / "streams.py"
     path.write_text(
-        "import asyncio, os, grpc, pygrpc_native.aio\n"
+        "import asyncio, itertools, os, grpc, pygrpc_native.aio\n"
+        "begun = itertools.count(1)\n"
         "async def large(request, context):\n"
+        "    print(f'begun {next(begun)}.', flush=True)\n"
         "    for _ in range(50):\n"
         "        yield os.urandom(100_000)\n"
         "async def main():\n"
@@ -90,6 +92,7 @@ async def stalls_when_streams_are_not_read(folder: Path) -> bool:
             stalled = await stack.enter_async_context(connected(f"127.0.0.1:{port}", receive_buffer=4096))
             stalled.call("Large")
             await stalled.flush()
+        await process.says("begun 40.")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             reading = channel.unary_stream(f"/{SERVICE}/Large")(b"", timeout=5)
             try:
