@@ -81,6 +81,8 @@ class NativeEngine:
 
         A second call with a shorter grace shortens the first. A handler that swallows its cancellation is left behind.
         """
+        if self._closed:
+            return
         self._deadline = min(self._deadline, time.monotonic() + grace)
         streams = asyncio.create_task(self._fallback.stop(grace))
         if self._dispatch is not None:
