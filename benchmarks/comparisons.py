@@ -11,7 +11,8 @@ from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.variants import BARE, ENGINES, FULL, STACK, Variant, with_methods
 
-WARM_UP = 0.3
+WARM_UP = 100
+"""Calls before anything is measured."""
 
 
 def stack(plan: Plan) -> Table:
@@ -104,7 +105,7 @@ def _compared(
             return put(instances[name], load, plan.folder, seconds=0 if calls else plan.seconds, calls=calls)
 
         for instance in instances.values():
-            put(instance, replace(load, connections=1), plan.folder, seconds=WARM_UP)
+            put(instance, replace(load, connections=1), plan.folder, calls=WARM_UP)
         answered = rounds.interleaved(list(instances), plan.rounds, measure)
     baseline = variants[0].name
     by_rate = rounds.ratios({name: [one.rate for one in own] for name, own in answered.items()}, baseline)

@@ -27,6 +27,8 @@ _END_LIMIT, _LONG_LIMIT = 20.0, 1800.0
 """Seconds for a load that is limited by time, and for one that is limited by calls."""
 
 _RATE = re.compile(r"finished in [^,]+, ([\d.]+) req/s")
+_NOTHING = " 0 done, 0 succeeded, 0 failed, 0 errored"
+"""The machine had no time at all for the server, or its answers took longer than the load."""
 _COUNTS = re.compile(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 _DATA = re.compile(r"\((\d+)\) data")
 
@@ -79,11 +81,11 @@ def put(instance: Instance, load: Load, folder: Path, *, seconds: float = 0, cal
     for _ in range(_ATTEMPTS):
         before = instance.cpu_seconds()
         output = _output(machine.pinned(machine.LOAD_CORE, *command), _END_LIMIT if seconds else _LONG_LIMIT)
-        if output is not None:
-            cpu = instance.cpu_seconds() - before
+        cpu = instance.cpu_seconds() - before
+        if output is not None and _NOTHING not in output:
             rate, succeeded = _read(output, instance.variant.name, load)
             return Answered(rate, cpu / succeeded * 1e6, succeeded)
-    raise WrongAnswer(f"{instance.variant.name}: h2load did not end in {_ATTEMPTS} attempts")
+    raise WrongAnswer(f"{instance.variant.name}: no end of the load, or no answer, in {_ATTEMPTS} attempts")
 
 
 def _output(command: list[str], limit: float) -> str | None:

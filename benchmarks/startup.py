@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks import fleet, machine
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread, interleaved, ratios
 from benchmarks.variants import BARE, FULL, FULL_NATIVE, NONE
+from hrpc.testing import DevConsul
 
 IMPORTS = ("grpc.aio", "hrpc", "aiohttp", "prometheus_client", "loguru")
 _NOTHING = "nothing"
@@ -26,14 +28,21 @@ def imports(plan: Plan) -> Table:
 
 def starts(plan: Plan) -> Table:
     """From the start of the process to the first right answer."""
-    variants = {variant.name: variant for variant in (BARE, NONE, FULL, FULL_NATIVE)}
+    with DevConsul.in_thread() as consul:
+        registered = replace(
+            FULL,
+            name=f"{FULL.name}, with health and Consul",
+            arguments=(*FULL.arguments, "--health"),
+            environ={"CONFIGS_ADDR": consul.address, "HRPC_ADVERTISE": "127.0.0.1"},
+        )
+        variants = {variant.name: variant for variant in (BARE, NONE, FULL, FULL_NATIVE, registered)}
 
-    def measure(name: str) -> float:
-        began = time.perf_counter()
-        with fleet.running(variants[name], plan.folder):
-            return time.perf_counter() - began
+        def measure(name: str) -> float:
+            began = time.perf_counter()
+            with fleet.running(variants[name], plan.folder):
+                return time.perf_counter() - began
 
-    seconds = interleaved(list(variants), plan.starts, measure)
+        seconds = interleaved(list(variants), plan.starts, measure)
     return Table(
         "starts",
         "From start to the first answer",

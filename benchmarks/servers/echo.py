@@ -35,8 +35,12 @@ def parser() -> argparse.ArgumentParser:
 def register(server: Any, methods: int = 1) -> None:
     """Adds the servicer, and more unary methods until there are as many as `methods`."""
     echo_pb2_grpc.add_EchoServicer_to_server(Echo(), server)
-    say = grpc.unary_unary_rpc_method_handler(
+    if methods > 1:
+        server.add_registered_method_handlers(SERVICE, {f"Say{number}": say() for number in range(1, methods)})
+
+
+def say() -> grpc.RpcMethodHandler:
+    """A method of its own that says what it is told."""
+    return grpc.unary_unary_rpc_method_handler(
         Echo().Say, echo_pb2.Message.FromString, echo_pb2.Message.SerializeToString
     )
-    if methods > 1:
-        server.add_registered_method_handlers(SERVICE, {f"Say{number}": say for number in range(1, methods)})

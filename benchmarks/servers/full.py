@@ -35,9 +35,13 @@ if __name__ == "__main__":
     parser.add_argument("--without", nargs="*", default=[], choices=PIECES)
     parser.add_argument("--engine", choices=("grpcio", "native"), default="grpcio")
     parser.add_argument("--tuned", action="store_true", help="uvloop and grpcio's fast settings")
+    parser.add_argument("--health", action="store_true")
     given = parser.parse_args()
     engine = hrpc.with_engine("grpcio", fast=given.tuned)
     if given.engine == "native":
         engine = hrpc.with_engine("native", allow_unbounded_receive=True)
     loop = hrpc.with_event_loop("uvloop" if given.tuned else "asyncio")
-    server(given.port, [*pieces(given.without), engine, loop], given.methods).serve()
+    options = [*pieces(given.without), engine, loop]
+    if given.health:
+        options.append(hrpc.with_health_check(0))
+    server(given.port, options, given.methods).serve()

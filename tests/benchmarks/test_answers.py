@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fleet
+from benchmarks import fleet, hot_loop
 from benchmarks.answers import WrongAnswer
 from benchmarks.load import Load, put
-from benchmarks.variants import BARE, FULL, Variant
+from benchmarks.variants import BARE, FULL, NONE, WITHOUT, Variant
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
 needs_h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is missing: scripts/install-h2load")
@@ -48,3 +48,10 @@ def test_a_refusal_is_no_answer_although_http_says_200(tmp_path: Path, monkeypat
 
     with fleet.running(BARE, tmp_path) as instance, pytest.raises(WrongAnswer, match="not all answers are there"):
         put(instance, Load(connections=1, streams=2), tmp_path, calls=50)
+
+
+async def test_the_hot_loop_finds_the_handlers_of_every_variant(capfd: pytest.CaptureFixture[str]) -> None:
+    figures = await hot_loop.measured(calls=3)
+
+    assert [FULL.name, *(variant.name for variant in WITHOUT), NONE.name] == list(figures)
+    assert '"code":"OK"' in capfd.readouterr().out
