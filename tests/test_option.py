@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import grpc.aio
 import pytest
 
 import hrpc
@@ -59,6 +60,13 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_metrics(buckets=(10**400,)), OptionError, "takes finite numbers"),
         (lambda: hrpc.with_default_timeout(0), OptionError, r"with_default_timeout\(timeout=0\): takes seconds"),
         (lambda: hrpc.with_default_timeout(1, {"/a/b/c": 1.0}), OptionError, "'/a/b/c' is neither a method"),
+        (lambda: hrpc.with_default_timeout(1, 2), OptionError, "with_default_timeout: takes a mapping"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_rate_limit(1, methods=["a.A"]), OptionError, "takes a mapping"),  # type: ignore[arg-type]
+        (
+            lambda: hrpc.with_interceptors(grpc.aio.ServerInterceptor),
+            OptionError,
+            "takes objects of grpc.aio.ServerInterceptor, not <class",
+        ),
         (lambda: hrpc.with_default_timeout(1, {"a/b": -1.0}), OptionError, r"with_default_timeout\(a/b=-1.0\)"),
         (lambda: hrpc.with_handler_threads(0), OptionError, r"with_handler_threads\(threads=0\)"),
         (lambda: hrpc.with_error_details(stack=None), OptionError, "stack=None"),  # type: ignore[arg-type]
@@ -66,6 +74,7 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_environment("prod"), OptionError, "development, testing, staging, production"),
         (lambda: hrpc.with_consul("127.0.0.1:8500"), OptionError, "hrpc.Consul"),  # type: ignore[arg-type]
         (lambda: Consul(address="no port:x"), OptionError, "CONFIGS_ADDR"),
+        (lambda: Consul(address="con sul:8500"), OptionError, "host:port"),
         (lambda: Consul(address="ftp://a:1"), OptionError, "host:port"),
         (lambda: Consul(address="a:99999"), OptionError, "host:port"),
         (lambda: Consul(client_cert="a.pem"), OptionError, "both or none"),

@@ -24,7 +24,7 @@ def load(target: str) -> Server:
     """
     module_name, _, name = target.partition(":")
     name = name or DEFAULT_NAME
-    if not all(part.isidentifier() for part in module_name.split(".")):
+    if not all(part.isidentifier() for part in module_name.split(".")) or os.path.isfile(module_name):
         raise UsageError(f"{target!r} is not module:name; take the module's dotted name, such as app:server")
     found = _imported(module_name)
     try:

@@ -63,6 +63,8 @@ def count(option: str, name: str, value: object, lowest: int = 0, highest: int =
 
 def by_method(option: str, values: Mapping[str, T]) -> dict[str, T]:
     """Values for methods, ``package.Service/Method``, and services, ``package.Service``; without a first slash."""
+    if not isinstance(values, Mapping):
+        raise OptionError(f'{option}: takes a mapping, {{"package.Service/Method": …}}, not {values!r}')
     for name in values:
         if not isinstance(name, str) or not _METHOD.fullmatch(name):
             raise OptionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -62,7 +63,8 @@ def _url(address: str) -> str:
         raise OptionError("Consul address: takes no user and password; give a token instead, Consul(token=…)")
     if parts.scheme == "unix" and parts.path:
         return url
-    if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or port == 0:
+    is_url = parts.scheme in ("http", "https") and not parts.path.strip("/") and not re.search(r"\s", address)
+    if not is_url or not host or port == 0:
         raise OptionError(
             f"Consul address {address!r}: takes host:port, http://host:port, https://host:port or unix:///path "
             "(from Consul(address=…), CONFIGS_ADDR or CONSUL_HTTP_ADDR)"

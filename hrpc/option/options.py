@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import grpc.aio
+
 from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import checks
@@ -124,6 +126,11 @@ def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
 
 def with_interceptors(*interceptors: Any) -> Option:
     """Interceptors of your own: ``grpc.aio.ServerInterceptor``, the first one outermost. Each costs on every call."""
+    for interceptor in interceptors:
+        if not isinstance(interceptor, grpc.aio.ServerInterceptor):
+            raise OptionError(
+                f"hrpc.with_interceptors: takes objects of grpc.aio.ServerInterceptor, not {interceptor!r}"
+            )
     return Option("with_interceptors", {"interceptors": interceptors})
 
 

@@ -60,7 +60,7 @@ class Failures:
             call.status = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise error
         metadata = _set_by_handler(call)
-        status, failure = self._told(error, ROOM - size_of(metadata))
+        status, failure = self._told(error, call.method, ROOM - size_of(metadata))
         call.status, message, details = status
         if call.aborted:
             call.status = call.code() or call.status
@@ -68,10 +68,10 @@ class Failures:
         call.failure = failure
         return call.status, message, (*metadata, *details)
 
-    def _told(self, error: BaseException, room: int) -> tuple[_Status, str]:
+    def _told(self, error: BaseException, method: str, room: int) -> tuple[_Status, str]:
         for_caller = _for_caller(error)
         if for_caller is None:
-            status = self._not_for_caller(error)
+            status = self._not_for_caller(error, method)
             return status, status[1]
         try:
             message, encoded = self._details.encode(for_caller, room)
@@ -79,30 +79,32 @@ class Failures:
             failure = str(for_caller)
             if for_caller.grpc_code in _FAULTS:
                 log = logger.bind(error_id=for_caller.id).opt(exception=error)
-                log.error("call failed with {} (error id {})", failure, for_caller.id)
+                log.error("{} failed with {} (error id {})", method, failure, for_caller.id)
         except Exception as fault:  # noqa: BLE001 - a class may have made of its fields what cannot be sent
-            status = self._not_for_caller(fault)
+            status = self._not_for_caller(fault, method)
             return status, status[1]
         return (for_caller.grpc_code, message, details), failure
 
-    def _not_for_caller(self, error: BaseException) -> _Status:
+    def _not_for_caller(self, error: BaseException, method: str) -> _Status:
         error_id = secrets.token_hex(6)
         log = logger.bind(error_id=error_id)
         away = self._unavailable(error)
         if away is None and _is_upstream_away(error):
             away = "an upstream"
         if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            log.warning("call failed, an upstream did not answer in time: {} (error id {})", error.details(), error_id)
+            log.warning(
+                "{} failed, an upstream did not answer in time: {} (error id {})", method, _words(error), error_id
+            )
             code, name, message = error.code(), "DeadlineExceeded", "an upstream did not answer in time"
         elif isinstance(error, UnreadableRequest):
-            log.warning("call failed, its request is not a message of its type: {!r}", error.__cause__)
+            log.warning("{} failed, its request is not a message of its type: {!r}", method, error.__cause__)
             code, name, message = grpc.StatusCode.INTERNAL, "Internal", "the request is not a message of its type"
         elif away is not None:
-            log.warning("call failed, {} is unavailable: {} (error id {})", away, error, error_id)
+            log.warning("{} failed, {} is unavailable: {} (error id {})", method, away, _words(error), error_id)
             code, name, message = grpc.StatusCode.UNAVAILABLE, "Unavailable", f"{away} is unavailable"
         else:
             # The words of an exception can hold secrets, and mean nothing to the caller.
-            log.opt(exception=error).error("call failed with {} (error id {})", type(error).__name__, error_id)
+            log.opt(exception=error).error("{} failed with {} (error id {})", method, type(error).__name__, error_id)
             code, name, message = grpc.StatusCode.INTERNAL, "Internal", "internal error"
         message = f"{message} (error id {error_id})"
         return code, message, ((STATUS_DETAILS, self._details.neutral(code, message, name, error_id)),)
@@ -130,6 +132,11 @@ def _set_by_handler(call: Call) -> Metadata:
     if (metadata := getattr(call, "trailing_metadata", None)) is None:
         return ()
     return tuple((key, value) for key, value in metadata() or () if key != STATUS_DETAILS)
+
+
+def _words(error: BaseException) -> str:
+    # As text grpc.aio's own error is a drawing of several lines.
+    return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else str(error)
 
 
 def _is_upstream_away(error: BaseException) -> bool:

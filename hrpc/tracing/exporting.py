@@ -62,7 +62,7 @@ class Watched(SpanExporter):
                 "tracing: {} fails, and its spans are lost until it works again: {}; check that the collector runs, "
                 "and OTEL_EXPORTER_OTLP_ENDPOINT",
                 self._name,
-                _LOGIN.sub("***@", self._reason) or "it does not say why",
+                _LOGIN.sub("***@", self._reason).rstrip(".") or "it does not say why",
             )
         elif self.is_failing and not is_failing:
             logger.info("tracing: {} works again", self._name)
@@ -71,7 +71,9 @@ class Watched(SpanExporter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Keeps what the exporter logs of a failure to itself, for `_tell`; lets all else through."""
         if threading.get_ident() == self._thread:
-            self._reason = record.getMessage()
+            message = record.getMessage()
+            if not (self._reason and message.startswith("Shutdown in progress")):  # that is the end, not the reason
+                self._reason = message
             self.on_trouble()
             return False
         return not (self.is_failing and record.name == _LOGGERS[1])  # that the queue is full follows from it

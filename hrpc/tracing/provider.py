@@ -106,6 +106,11 @@ def _exporter(name: str) -> SpanExporter:
     for found in entry_points(group=_GROUP, name=name):
         try:
             exporter: SpanExporter = found.load()()
+        except ModuleNotFoundError as error:
+            raise OptionError(
+                f"the exporter {name!r} cannot be used: {error}; pip install 'hrpc[otel]', or choose another with "
+                "OTEL_TRACES_EXPORTER"
+            ) from error
         except Exception as error:
             raise OptionError(
                 f"OTEL_TRACES_EXPORTER: {name!r} cannot be used: {error}; check the OTEL_* variables"

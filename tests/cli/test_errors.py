@@ -37,6 +37,7 @@ USAGE: dict[tuple[str, ...], str] = {
     ("run", "away.from_here:app"): "there is no module 'away' in {folder} or among the installed packages",
     ("run", "app.more"): "there is no module 'app.more' in {folder} or among the installed packages",
     ("run", "folder/app.py"): "'folder/app.py' is not module:name; take the module's dotted name, such as app:server",
+    ("run", "app.py:server"): "'app.py:server' is not module:name; take the module's dotted name, such as app:server",
     ("run", "app:main"): "app has no 'main'; did you mean app:server?",
     ("run", "named"): "named:server is not what hrpc.new_server gives, but of type int; did you mean named:app?",
     ("run", "sys:path"): "sys:path is not what hrpc.new_server gives, but of type list",

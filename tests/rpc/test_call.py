@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 
@@ -76,6 +77,7 @@ async def test_a_handler_that_fails_answers_internal_with_an_id_and_not_its_own_
             assert await call(channel, "Echo") == b"x"
     lines = [line for line in capsys.readouterr().out.splitlines() if found[1] in line]
     logged, audit = lines
+    assert json.loads(logged)["msg"].startswith(f"/{SERVICE}/Fail failed with ")
     assert method.__name__ in logged  # the stack
     assert '"category":"audit"' in audit
 
@@ -137,7 +139,9 @@ async def test_the_status_that_a_handler_gives_is_the_one_that_arrives_and_is_co
         grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "10.0.0.9 is away"),
     ],
 )
-async def test_something_of_ours_that_is_away_answers_unavailable_without_its_address(error: Exception) -> None:
+async def test_something_of_ours_that_is_away_answers_unavailable_without_its_address(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def needs_it(_: bytes, __: Any) -> bytes:
         raise error
 
@@ -145,6 +149,8 @@ async def test_something_of_ours_that_is_away_answers_unavailable_without_its_ad
         code, details = await status(server, "Need")
         assert code is grpc.StatusCode.UNAVAILABLE
         assert re.fullmatch(r"an upstream is unavailable \(error id [0-9a-f]{12}\)", details)
+    words = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    assert f"Need failed, {details.partition(' (')[0]}: {words} (error id" in capsys.readouterr().out
 
 
 async def test_the_context_of_the_caller_is_there_in_the_handler_its_tasks_and_in_threads() -> None:

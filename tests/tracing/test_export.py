@@ -320,6 +320,15 @@ async def test_a_variable_that_cannot_be_is_an_error_of_the_start(
     assert str(error.value).startswith(f"tracing: {message}")
 
 
+async def test_an_exporter_whose_package_is_missing_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    with pytest.raises(StartError, match=r"exporter 'otlp_proto_grpc' cannot be used: .*; pip install 'hrpc\[otel\]'"):
+        async with a_server(hrpc.with_tracing()):
+            pass
+
+
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan"), "1", True])
 def test_a_ratio_that_is_none_is_refused(ratio: Any) -> None:
     with pytest.raises(OptionError, match=r"takes a number from 0 \(no trace\) to 1"):

@@ -46,7 +46,7 @@ def not_connected(settings: RedisSettings, error: RedisError) -> DatabaseError:
         )
     if is_failure(cause):
         return DatabaseUnavailable(
-            f"{settings.place}: no answer: {cause}; check that the server runs, address and port"
+            f"{settings.place}: no answer: {str(cause).rstrip('.')}; check that the server runs, address and port"
         )
     return DatabaseRefused(
         f"{settings.place}: answers, but not as expected: {cause}; "
