@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, NoReturn, Self
 
 import grpc
@@ -26,7 +26,7 @@ def known(code: object) -> grpc.StatusCode:
 class Call:
     """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
 
-    __slots__ = ("_aborted", "_code", "_counts", "_raw", "context", "failure", "method", "status")
+    __slots__ = ("_aborted", "_code", "_counts", "_raw", "abort_error", "context", "failure", "method", "status")
 
     def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
         """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
@@ -35,6 +35,8 @@ class Call:
         self._counts = counts
         self._aborted = False
         self._code: grpc.StatusCode | None = None
+        self.abort_error: grpc.aio.AbortError | None = None
+        """What the engine has raised for the handler's abort, and wants to see again."""
         self.context = context
         self.method = method
         self.status = grpc.StatusCode.UNKNOWN
@@ -57,7 +59,10 @@ class Call:
         return request
 
     async def write(self, response: Any) -> None:
-        """Sends a response of a stream."""
+        """Sends a response of a stream. Raises TypeError where the handler returns its response: the client of such a
+        method takes no second one, and would never see the status behind it."""
+        if not self._counts.response_streaming:
+            raise TypeError("context.write: this method has one response, which its handler returns")
         await self._raw.write(response)
         self._counts.sent += 1
 
@@ -71,8 +76,13 @@ class Call:
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the code of the answer."""
-        self._code = known(code)
-        self._raw.set_code(self._code)
+        self._raw.set_code(known(code))
+        if not self._aborted:
+            self._code = known(code)
+
+    def set_details(self, details: str) -> None:
+        """Sets the message of the answer, which is cut when it is too long to be sent. Raises TypeError for no str."""
+        self._raw.set_details(metadata.message(details))
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """Sets the metadata that goes out with the status. Raises ValueError for what cannot be sent."""
@@ -83,37 +93,44 @@ class Call:
         await self._raw.send_initial_metadata(metadata.checked(initial_metadata))
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        """Ends the call with this status. Raises ``grpc.aio.AbortError``, or ValueError for OK, which is no error."""
-        trailing = metadata.checked(trailing_metadata)
-        self._aborts(code, details)
-        await self._raw.abort(known(code), details, trailing)
+        """Ends the call with this status. Raises ``grpc.aio.AbortError``; ValueError for OK, which is no error, and for
+        metadata that cannot be sent; and TypeError for details that are no str."""
+        if code in (grpc.StatusCode.OK, 0):
+            raise ValueError("context.abort(OK): return a response instead")
+        message, trailing = metadata.message(details), metadata.checked(trailing_metadata)
+        # It is the first one that arrives: the engine refuses a second.
+        if not self._aborted:
+            self._aborted = True
+            self._code = known(code)
+            self.failure = message
+        try:
+            await self._raw.abort(known(code), message, trailing)
+        except grpc.aio.AbortError as error:
+            self.abort_error = error
+            raise
         raise AssertionError("the engine's abort returned")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         """The same, with a status object such as grpcio-status makes."""
         await self.abort(status.code, status.details, status.trailing_metadata or ())
 
-    def _aborts(self, code: grpc.StatusCode, details: str) -> None:
-        if code in (grpc.StatusCode.OK, 0):
-            raise ValueError("context.abort(OK): return a response instead")
-        self._aborted = True
-        self._code = known(code)
-        self.failure = details
-
 
 class Requests:
     """The requests of a stream, which are counted as they are read."""
 
-    __slots__ = ("_counts", "_next")
+    __slots__ = ("_counts", "_next", "_requests")
 
     def __init__(self, requests: AsyncIterable[Any], counts: MethodCalls) -> None:
-        self._next = aiter(requests).__anext__
+        self._requests = requests
         self._counts = counts
+        self._next: Callable[[], Awaitable[Any]] | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
+        if self._next is None:
+            self._next = aiter(self._requests).__anext__  # not before: grpc.aio's warns when it is made and never used
         request = await self._next()
         self._counts.received += 1
         return request

@@ -28,6 +28,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._of_tasks: dict[asyncio.Task[Any], float] = {}
         self._armed_for = inf
+        self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, raw: Any, context: Context, timeout: float | None) -> asyncio.Task[Any] | None:
         """Finds the deadline of the call that the current task serves, and leaves it in `context`.
@@ -60,12 +61,13 @@ class Deadlines:
             raise DeadlinePassed("the deadline of the call has passed")
 
     def _arm(self, deadline: float) -> None:
+        # One that stayed would stay until its own time, which a caller can say to be centuries away.
+        if self._timer is not None:
+            self._timer.cancel()
         self._armed_for = deadline
-        asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._turn, deadline)
+        self._timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._turn)
 
-    def _turn(self, armed_for: float) -> None:
-        if armed_for != self._armed_for:
-            return  # a call with an earlier deadline came after this was armed
+    def _turn(self) -> None:
         now = time.monotonic()
         earliest = inf
         for task, deadline in self._of_tasks.items():
@@ -76,6 +78,6 @@ class Deadlines:
                 task.cancel()
             else:
                 earliest = min(earliest, deadline)
-        self._armed_for = inf
+        self._armed_for, self._timer = inf, None
         if earliest < inf:
             self._arm(earliest)

@@ -16,6 +16,7 @@ from loguru import logger
 
 from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, ServiceNotFound
 from hrpc.rpc.call import Call
+from hrpc.rpc.deadline import DeadlinePassed
 from hrpc.rpc.error_details import ROOM, Encoder, size_of
 from hrpc.rpc.upstream_error import STATUS_DETAILS
 from hrpc.status import RETRY_PUSHBACK
@@ -48,11 +49,18 @@ class Failures:
         """The code, the details and the trailing metadata to abort this call with.
 
         The code is left in `call` as well, and in its `failure` what is known of the error, also what is hidden from
-        the caller. Raises what is to be raised instead: `error` itself when it is the handler's abort or the end of
-        the call.
+        the caller. Raises what is to be raised instead: the engine's own error after an abort of the handler's, or
+        `error` itself when it is the end of the call.
         """
-        if isinstance(error, grpc.aio.AbortError | GeneratorExit):
-            call.status = call.code() or grpc.StatusCode.CANCELLED
+        if call.aborted:
+            # Whatever has become of the handler since then: it is this that the client gets.
+            call.status = call.code() or grpc.StatusCode.UNKNOWN
+            raise call.abort_error or asyncio.CancelledError from None
+        if isinstance(error, DeadlinePassed):
+            call.status, call.failure = grpc.StatusCode.DEADLINE_EXCEEDED, str(error)
+            return call.status, call.failure, ()
+        if isinstance(error, GeneratorExit):
+            call.status = grpc.StatusCode.CANCELLED
             raise error
         if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
             remaining = call.time_remaining()
@@ -62,9 +70,6 @@ class Failures:
         metadata = _set_by_handler(call)
         status, failure = self._told(error, call.method, ROOM - size_of(metadata))
         call.status, message, details = status
-        if call.aborted:
-            call.status = call.code() or call.status
-            raise grpc.aio.AbortError("failed after its abort") from error
         call.failure = failure
         return call.status, message, (*metadata, *details)
 

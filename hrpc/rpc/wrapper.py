@@ -13,7 +13,7 @@ import grpc.aio
 
 from hrpc import context
 from hrpc.rpc.call import Call, Requests
-from hrpc.rpc.deadline import DeadlinePassed, Deadlines
+from hrpc.rpc.deadline import Deadlines
 from hrpc.rpc.failure import Failures, UnreadableRequest
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.method import Method
@@ -131,11 +131,6 @@ class Wrapper:
                 answer = response if write is None else write(response) if code is grpc.StatusCode.OK else b""
                 call.status = code
                 return answer
-            except DeadlinePassed as passed:
-                error = passed
-                call.status = grpc.StatusCode.DEADLINE_EXCEEDED
-                call.failure = str(passed)
-                await abort(raw, call.status, call.failure)
             except BaseException as caught:  # noqa: BLE001 - whatever it is, the caller gets an answer
                 error = caught
                 await abort(raw, *failures.status(caught, call))
