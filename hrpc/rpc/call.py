@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Self
 
 import grpc
 import grpc.aio
+from loguru import logger
 
 from hrpc.context import Context
 from hrpc.from_thread import Portal
@@ -176,4 +177,7 @@ class CallInThread:
         self._active = False
         self._portal.end()
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - it must not cost the caller the answer that is there already
+                logger.opt(exception=error).error("a callback of {} failed", self._call.method)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from hrpc import _runtime, from_thread
@@ -76,12 +77,13 @@ class _Served:
     def end(self, close: Callable[[], None] | None = None) -> None:
         """`close` is called when no thread is at work any more, which can be long after the call has ended."""
         self.call.end()
-        if close is None or self._step is None:
-            return
-        if self._step.done():
+        if close is not None and self._step is not None:
+            # As work of its own, and not at the end of the step: its thread counts as free by then.
+            self._step.add_done_callback(lambda _: self._close(close))
+
+    def _close(self, close: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the server has stopped; the generator closes when nothing holds it any more
             self._threads.submit(self._context.run, close)
-        else:
-            self._step.add_done_callback(lambda _: self._context.run(close))
 
 
 def _called(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

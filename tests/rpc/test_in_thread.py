@@ -195,3 +195,54 @@ async def test_an_object_with_an_async_call_is_a_coroutine_function_too() -> Non
     server = a_server(Object=Handler())
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         assert await channel.unary_unary(f"/{SERVICE}/Object")(b"a") == b"a!"
+
+
+async def test_a_generator_that_takes_long_to_close_keeps_no_other_call_waiting() -> None:
+    started, let_go = threading.Event(), threading.Event()
+    stuck = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stream(_: bytes, __: Any) -> Iterator[bytes]:
+        try:
+            started.set()
+            let_go.wait(10)
+            yield b""
+        finally:
+            loop.call_soon_threadsafe(stuck.set)
+            let_go.clear()
+            let_go.wait(10)
+
+    server = a_server()
+    server.add_registered_method_handlers("test.S", {"Stream": grpc.unary_stream_rpc_method_handler(stream)})
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        streaming = channel.unary_stream("/test.S/Stream")(b"")
+        reading = asyncio.ensure_future(streaming.read())
+        await asyncio.to_thread(started.wait, 10)
+        streaming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await handled(server, "Stream")
+        let_go.set()
+        await asyncio.wait_for(stuck.wait(), 10)
+        try:
+            assert await call(channel, "EchoInThread", b"a", timeout=5) == b"a"
+        finally:
+            let_go.set()
+
+
+async def test_a_callback_that_fails_does_not_cost_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    called = []
+
+    def fails() -> None:
+        called.append("fails")
+        raise KeyError("x")
+
+    def handler(_: bytes, call: Any) -> bytes:
+        call.add_callback(fails)
+        call.add_callback(lambda: called.append("next"))
+        return b"a"
+
+    async with a_server(Call=handler) as server, grpc.aio.insecure_channel(server.address) as channel:
+        assert await call(channel, "Call") == b"a"
+    assert called == ["fails", "next"]
+    assert f"a callback of /{SERVICE}/Call failed" in capsys.readouterr().out
