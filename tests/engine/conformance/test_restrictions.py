@@ -33,6 +33,9 @@ FAR_OVER = 64 * MIB
 BOUND = 32 * MIB
 """What the process may grow by when a message of `FAR_OVER` is refused; the limit of a message is 4 MiB."""
 
+MESSAGES = 300
+"""More than a client reads as fast as they are made: a stream that its reader keeps up with needs no thread."""
+
 
 async def has_no_tls(_: Path) -> bool:
     server = pygrpc_native.aio.Server()
@@ -70,12 +73,13 @@ async def stalls_when_streams_are_not_read(folder: Path) -> bool:
     # More than the threads of asyncio's executor, each of which one stream that is not read keeps.
     path = folder / "streams.py"
     path.write_text(
-        "import asyncio, itertools, os, grpc, pygrpc_native.aio\n"
+        "import asyncio, itertools, grpc, pygrpc_native.aio\n"
+        "message = bytes(100_000)\n"
         "begun = itertools.count(1)\n"
         "async def large(request, context):\n"
         "    print(f'begun {next(begun)}.', flush=True)\n"
-        "    for _ in range(50):\n"
-        "        yield os.urandom(100_000)\n"
+        f"    for _ in range({MESSAGES}):\n"
+        "        yield message\n"
         "async def main():\n"
         "    server = pygrpc_native.aio.server()\n"
         f"    handlers = {{'Large': grpc.unary_stream_rpc_method_handler(large)}}\n"
@@ -96,7 +100,7 @@ async def stalls_when_streams_are_not_read(folder: Path) -> bool:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             reading = channel.unary_stream(f"/{SERVICE}/Large")(b"", timeout=5)
             try:
-                return len([part async for part in reading]) < 50
+                return len([part async for part in reading]) < MESSAGES
             except grpc.aio.AioRpcError as error:
                 return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
