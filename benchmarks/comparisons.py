@@ -9,14 +9,14 @@ from benchmarks import fleet, rounds
 from benchmarks.load import OF_A_CALLER, Answered, Load, put
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
-from benchmarks.variants import BARE, ENGINES, FULL, STACK, Variant, with_methods
+from benchmarks.variants import BARE, CALLED, ENGINES, FULL, NAIVE, STACK, Variant, with_methods
 
 WARM_UP = 100
 """Calls before anything is measured."""
 
 
 def stack(plan: Plan) -> Table:
-    """Everything, unary, as PERFORMANCE says."""
+    """Everything, unary, small, and without metadata."""
     return _compared(
         plan,
         "stack",
@@ -34,7 +34,7 @@ def metadata(plan: Plan) -> Table:
         "metadata",
         "The same, as another service calls",
         "Each request carries `hrpc_md_message`, `traceparent` and a deadline of 5 s.",
-        STACK,
+        CALLED,
         Load(headers=OF_A_CALLER),
     )
 
@@ -108,7 +108,11 @@ def _compared(
             put(instance, replace(load, connections=1), plan.folder, calls=WARM_UP)
         answered = rounds.interleaved(list(instances), plan.rounds, measure)
     baseline = variants[0].name
-    by_rate = rounds.ratios({name: [one.rate for one in own] for name, own in answered.items()}, baseline)
+    rates = {name: [one.rate for one in own] for name, own in answered.items()}
+    by_rate = rounds.ratios(rates, baseline)
     by_cpu = rounds.ratios({name: [1 / one.cpu for one in own] for name, own in answered.items()}, baseline)
-    rows = [Row(name, {"calls": by_rate[name], "calls per CPU time": by_cpu[name]}) for name in instances]
+    columns = {"calls": by_rate, "calls per CPU time": by_cpu}
+    if NAIVE in variants:
+        columns[f"against {NAIVE.name}"] = rounds.ratios(rates, NAIVE.name)
+    rows = [Row(name, {column: figures[name] for column, figures in columns.items()}) for name in instances]
     return Table(key, title, about, tuple(rows))

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,12 +71,24 @@ def hot_loop(plan: Plan) -> Table:
     with (plan.folder / "hot-loop.log").open("w") as log:
         subprocess.run(machine.pinned(machine.SERVER_CORE, *command), cwd=fleet.ROOT, stdout=log, check=True)
     figures: dict[str, dict[str, float]] = json.loads(output.read_text())
-    rows = [Row(name, {column: Spread.of([micros]) for column, micros in of.items()}) for name, of in figures.items()]
+    rows = [
+        Row(name, {column: Spread.of([micros]) for column, micros in of.items()})
+        for name, of in {FULL.name: figures[FULL.name], **_pieces(figures)}.items()
+    ]
     about = (
         "Microseconds of the event loop's thread for a call, beyond those of the handler alone; the fastest of several "
         "runs. In a server, where a call finds the caches full of other things, each of them is worth several."
     )
     return Table("hot-loop", "The wrapper of a call in a loop", about, tuple(rows))
+
+
+def _pieces(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """What each piece adds to all others."""
+    whole = figures[FULL.name]
+    return {
+        f"of this, {piece}": {column: whole[column] - figures[variant.name][column] for column in whole}
+        for variant, piece in zip(WITHOUT, full.PIECES, strict=True)
+    } | {"of this, what is always there": dict(figures[NONE.name])}
 
 
 async def measured(calls: int) -> dict[str, dict[str, float]]:

@@ -7,9 +7,9 @@ from benchmarks.load import Load, put
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
-from benchmarks.variants import BARE, FULL, FULL_NATIVE, Variant
+from benchmarks.variants import FULL, FULL_NATIVE, Variant
 
-VARIANTS = (BARE, FULL, FULL_NATIVE)
+VARIANTS = (FULL, FULL_NATIVE)
 
 
 def memory(plan: Plan) -> Table:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from benchmarks.results import Table
+from benchmarks.targets import TARGETS
+
+_PROFILE = Path(__file__).with_name("profile.md")
 
 _HEAD = """# What it costs
 
@@ -26,10 +30,18 @@ def written(machine: Mapping[str, str], tables: Sequence[Table], command: str) -
     """The page in Markdown."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in machine.items())
     head = _HEAD.format(command=f"`{command}`", title=tables[0].title, machine=rows)
-    return "\n".join([head, *map(_section, tables)])
+    return "\n".join([head, _targets(tables), *map(_section, tables), _PROFILE.read_text()])
+
+
+def _targets(tables: Sequence[Table]) -> str:
+    found = [cells for target in TARGETS if (cells := target.cells(tables)) is not None]
+    return f"## What was to be reached\n\n{_table([['', 'to reach', 'measured', 'reached'], *found])}\n"
 
 
 def _section(table: Table) -> str:
-    lines = [["", *table.columns], ["---"] + ["--:"] * len(table.columns), *table.cells()]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"## {table.title}\n\n{table.about}\n\n{rows}\n"
+    return f"## {table.title}\n\n{table.about}\n\n{_table([['', *table.columns], *table.cells()])}\n"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rows = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, f"|---|{'--:|' * (len(lines[0]) - 1)}", *rows])

@@ -12,7 +12,7 @@ from benchmarks import fleet, machine
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread, interleaved, ratios
-from benchmarks.variants import BARE, FULL, FULL_NATIVE, NONE
+from benchmarks.variants import BARE, DEFAULT, FULL, FULL_NATIVE, JOINED
 from hrpc.testing import DevConsul
 
 IMPORTS = ("grpc.aio", "hrpc", "aiohttp", "prometheus_client", "loguru")
@@ -22,20 +22,16 @@ _NOTHING = "nothing"
 def imports(plan: Plan) -> Table:
     """Milliseconds of an import, beyond those of an interpreter that imports nothing."""
     seconds = interleaved([_NOTHING, *IMPORTS], plan.starts, _import)
-    rows = tuple(Row(name, {"ms": _beyond(seconds[name], seconds[_NOTHING])}) for name in IMPORTS)
-    return Table("imports", "Imports", "Milliseconds beyond the start of the interpreter.", rows)
+    rows = {name: {"ms": _beyond(seconds[name], seconds[_NOTHING])} for name in IMPORTS}
+    rows["hrpc"]["beyond grpc.aio"] = _beyond(seconds["hrpc"], seconds["grpc.aio"])
+    return Table("imports", "Imports", "Milliseconds beyond the start of the interpreter.", _rows(rows))
 
 
 def starts(plan: Plan) -> Table:
     """From the start of the process to the first right answer."""
     with DevConsul.in_thread() as consul:
-        registered = replace(
-            FULL,
-            name=f"{FULL.name}, with health and Consul",
-            arguments=(*FULL.arguments, "--health"),
-            environ={"CONFIGS_ADDR": consul.address, "HRPC_ADVERTISE": "127.0.0.1"},
-        )
-        variants = {variant.name: variant for variant in (BARE, NONE, FULL, FULL_NATIVE, registered)}
+        joined = replace(JOINED, environ={"CONFIGS_ADDR": consul.address, "HRPC_ADVERTISE": "127.0.0.1"})
+        variants = {variant.name: variant for variant in (BARE, DEFAULT, FULL, FULL_NATIVE, joined)}
 
         def measure(name: str) -> float:
             began = time.perf_counter()
@@ -47,7 +43,7 @@ def starts(plan: Plan) -> Table:
         "starts",
         "From start to the first answer",
         "Of the whole process, compared with the bare server.",
-        _rows(ratios(seconds, BARE.name)),
+        _rows({name: {"time": ratio} for name, ratio in ratios(seconds, BARE.name).items()}),
     )
 
 
@@ -55,8 +51,8 @@ def _beyond(seconds: Sequence[float], of: Sequence[float]) -> Spread:
     return Spread.of([(own - nothing) * 1000 for own, nothing in zip(seconds, of, strict=True)])
 
 
-def _rows(figures: Mapping[str, Spread]) -> tuple[Row, ...]:
-    return tuple(Row(name, {"time": figure}) for name, figure in figures.items())
+def _rows(figures: Mapping[str, Mapping[str, Spread]]) -> tuple[Row, ...]:
+    return tuple(Row(name, of) for name, of in figures.items())
 
 
 def _import(module: str) -> float:

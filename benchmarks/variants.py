@@ -31,10 +31,13 @@ FULL = Variant("hrpc, everything on", "full")
 TUNED = Variant("hrpc, everything on, tuned", "full", ("--tuned",), FAST)
 FULL_NATIVE = Variant("hrpc, everything on, native engine", "full", ("--engine", "native"))
 FULL_NATIVE_TUNED = Variant("hrpc, everything on, native engine, uvloop", "full", ("--engine", "native", "--tuned"))
+DEFAULT = Variant("hrpc, no option chosen", "full", ("--default",))
+JOINED = Variant("hrpc, everything on, with health and Consul", "full", ("--health",))
 NONE = Variant("hrpc, all of these off", "full", ("--without", *PIECES))
 WITHOUT = tuple(Variant(f"hrpc without {piece}", "full", ("--without", piece)) for piece in PIECES)
 
 STACK = (BARE, BARE_TUNED, SYNC, GRPCLIB, NAIVE, NATIVE, FULL, TUNED, FULL_NATIVE, FULL_NATIVE_TUNED, *WITHOUT, NONE)
+CALLED = (BARE, NAIVE, FULL, TUNED, FULL_NATIVE, NONE)
 ENGINES = (BARE, FULL, TUNED, NATIVE, FULL_NATIVE)
 
 

@@ -36,6 +36,7 @@ if __name__ == "__main__":
     parser.add_argument("--engine", choices=("grpcio", "native"), default="grpcio")
     parser.add_argument("--tuned", action="store_true", help="uvloop and grpcio's fast settings")
     parser.add_argument("--health", action="store_true")
+    parser.add_argument("--default", action="store_true", help="no option but the name and the port")
     given = parser.parse_args()
     engine = hrpc.with_engine("grpcio", fast=given.tuned)
     if given.engine == "native":
@@ -44,4 +45,4 @@ if __name__ == "__main__":
     options = [*pieces(given.without), engine, loop]
     if given.health:
         options.append(hrpc.with_health_check(0))
-    server(given.port, options, given.methods).serve()
+    server(given.port, [] if given.default else options, given.methods).serve()

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import chart, page
 from benchmarks.results import Row, Table, shown
 from benchmarks.rounds import Spread, interleaved, ratios
+from benchmarks.targets import TARGETS, Target
+from benchmarks.variants import DEFAULT, FULL, JOINED, STACK, with_methods
 
 TABLE = Table(
     "stack",
@@ -37,6 +39,21 @@ def test_a_ratio_is_the_median_of_the_ratios_within_a_round() -> None:
     found = ratios({"bare": [100, 100, 200], "other": [50, 150, 100]}, "bare")
 
     assert found == {"bare": Spread(1, 1, 1), "other": Spread(0.5, 0.5, 1.5)}
+
+
+def test_a_target_says_whether_it_is_reached_or_nothing_when_it_was_not_measured() -> None:
+    at_least = Target("fast", "stack", "hrpc & co", "calls", at_least=0.96)
+    at_most = Target("small", "stack", "hrpc & co", "calls per CPU time", at_most=5)
+
+    assert at_least.cells([TABLE]) == ["fast", "≥ 0.96", "0.96 (0.93–0.98)", "yes"]  # noqa: RUF001
+    assert at_most.cells([TABLE]) == ["small", "≤ 5", "12.50 (10.00–104)", "no"]  # noqa: RUF001
+    assert at_most.cells([]) is None
+
+
+def test_every_target_is_of_a_server_that_is_measured() -> None:
+    known = {variant.name for variant in (*STACK, DEFAULT, JOINED, with_methods(FULL, 200))} | {"hrpc"}
+
+    assert {target.row for target in TARGETS} <= known
 
 
 def test_rounds_that_are_missing_are_an_error() -> None:
@@ -83,3 +100,4 @@ def test_the_page_names_the_machine_and_has_every_table() -> None:
     assert "| processor | A 1 |" in text
     assert "| hrpc & co | 0.96 (0.93–0.98) | 12.50 (10.00–104) |" in text  # noqa: RUF001
     assert "`make bench`" in text
+    assert "Where the time goes" in text

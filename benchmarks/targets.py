@@ -1,0 +1,51 @@
+"""What hrpc sets out to reach, and whether it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.results import Table, shown
+from benchmarks.variants import DEFAULT, FULL, FULL_NATIVE, JOINED, NAIVE, TUNED, with_methods
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound of one figure: at least, or at most."""
+
+    what: str
+    table: str
+    row: str
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def cells(self, tables: Sequence[Table]) -> list[str] | None:
+        """What it is, its bound, the figure, and whether it is reached; None where it was not measured."""
+        for table in tables:
+            for row in table.rows:
+                if (table.key, row.name) == (self.table, self.row) and self.column in row.figures:
+                    figure = row.figures[self.column]
+                    bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+                    return [self.what, bound, shown(figure), "yes" if self._holds(figure.median) else "no"]
+        return None
+
+    def _holds(self, figure: float) -> bool:
+        # As it is shown: what differs in the third place is noise.
+        figure = round(figure, 2)
+        return (self.at_least is None or figure >= self.at_least) and (self.at_most is None or figure <= self.at_most)
+
+
+TARGETS = (
+    Target("everything on, against bare grpc.aio", "stack", FULL.name, "calls", at_least=0.95),
+    Target("the same, tuned", "stack", TUNED.name, "calls", at_least=1.10),
+    Target("the same, on the native engine", "stack", FULL_NATIVE.name, "calls", at_least=8),
+    Target("everything on, against five interceptors", "stack", FULL.name, f"against {NAIVE.name}", at_least=1.5),
+    Target("200 methods, against one", "methods", with_methods(FULL, 200).name, "calls", at_least=0.95),
+    Target("what the wrapper adds in a loop, µs", "hot-loop", FULL.name, "plain", at_most=5),
+    Target("growth between 100,000 and a million calls, MB", "memory", FULL.name, "growth between", at_most=1),
+    Target("the same, on the native engine", "memory", FULL_NATIVE.name, "growth between", at_most=1),
+    Target("`import hrpc` beyond `import grpc.aio`, ms", "imports", "hrpc", "beyond grpc.aio", at_most=30),
+    Target("start to the first answer, no option chosen", "starts", DEFAULT.name, "time", at_most=2),
+    Target("start to the first answer, with Consul, health and metrics", "starts", JOINED.name, "time", at_most=5),
+)
