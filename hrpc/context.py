@@ -31,6 +31,7 @@ BACKGROUND_TIMEOUT = 3.0
 # A message of ours is under 500 bytes; W3C's limit for baggage, and gRPC's default for all metadata of a call, is this.
 _LONGEST = 8192
 _LONGEST_TIMEOUT_NS = 2**63 - 1
+_LONGEST_TIMEOUT = 9e9  # seconds; Go throws a message away whose number is longer
 _LISTS = (TRACESTATE, BAGGAGE)
 _READ = frozenset((METADATA_KEY, TRACEPARENT, TRACESTATE, BAGGAGE, "user-agent"))
 # A version above 00 may carry more fields, but in these places the same ones.
@@ -85,7 +86,7 @@ class Context:
             {
                 "server_name": server_name,
                 "trace_id": self.trace_id,
-                "request_timeout": 0 if timeout is None else max(1, int(timeout * 1e9)),
+                "request_timeout": 0 if timeout is None else max(1, int(min(timeout, _LONGEST_TIMEOUT) * 1e9)),
                 "namespace": self.namespace,
                 "client_info": {"ip": self.client_ip, "ua": self.user_agent},
             },
@@ -181,8 +182,8 @@ def _read(found: dict[str, str], context: Context) -> None:
         context.trace_id = context.w3c = parent[2]
         context.parent_span_id = parent[3]
         context.sampled = bool(int(parent[4], 16) & 1)
-        context.tracestate = _printable(found.get(TRACESTATE))
-    context.baggage = _printable(found.get(BAGGAGE))
+        context.tracestate = _header(found.get(TRACESTATE))
+    context.baggage = _header(found.get(BAGGAGE))
     try:
         message = json.loads(found.get(METADATA_KEY, "null"))
     except (ValueError, RecursionError):
@@ -206,6 +207,12 @@ def _read_message(message: dict[str, Any], context: Context) -> None:
 def _printable(value: object) -> str:
     # It goes into logs: a line break would forge a line, half a character would lose one.
     return value if isinstance(value, str) and value.isprintable() else ""
+
+
+def _header(value: object) -> str:
+    # It is passed on as it came, and gRPC sends no call at all with a header of anything else.
+    text = _printable(value)
+    return text if text.isascii() else ""
 
 
 def _deadline(nanoseconds: object) -> float | None:

@@ -169,3 +169,13 @@ def test_without_word_of_the_client_at_the_edge_it_is_the_direct_caller(peer: st
     message = '{"client_info":{"ip":"192.0.2.7","ua":"curl"}}'
     told = from_metadata([("user-agent", "grpc-go/1"), (METADATA_KEY, message)], peer)
     assert (told.client_ip, told.user_agent) == ("192.0.2.7", "curl")
+
+
+def test_headers_that_grpc_could_not_send_on_are_not_passed_on() -> None:
+    found = from_metadata([("traceparent", PARENT), ("tracestate", "a=é"), ("baggage", "k=é")])
+    assert (found.tracestate, found.baggage) == ("", "")
+
+
+@pytest.mark.parametrize("timeout", [1e10, 1e300, float("inf")])
+def test_a_timeout_for_ever_is_a_number_that_go_can_read(timeout: float) -> None:
+    assert 0 < json.loads(Context("t").message("a", timeout))["request_timeout"] < 2**63

@@ -27,16 +27,19 @@ async def _made(continuation: Any, details: Any, requests: Any, *, streaming: bo
     path = _text(details.method)
     breaker, begin = going.breaker(path), going.tracing(path)
     turn = 0 if breaker is None else breaker.before()
-    span = None if begin is None else begin("")
-    metadata = going.metadata(details.metadata, timeout, span)
-    if metadata is not None:
-        metadata = grpc.aio.Metadata(*metadata)
+    span = None
     try:
+        span = None if begin is None else begin("")
+        metadata = going.metadata(details.metadata, timeout, span)
+        if metadata is not None:
+            metadata = grpc.aio.Metadata(*metadata)
+        # Another interceptor may wait here for the call to end.
         call = await continuation(details._replace(timeout=timeout, metadata=metadata), requests)
     except BaseException as error:
-        if span is not None:
-            span.end(grpc.StatusCode.UNKNOWN, error)
-        raise
+        failure = going.failed(error, breaker=breaker, turn=turn, span=span)
+        if failure is error:
+            raise
+        raise failure from None
     return going.made(call, streaming=streaming, breaker=breaker, turn=turn, span=span)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Generator
 from functools import lru_cache, partial
@@ -67,8 +68,9 @@ class Outgoing:
             own = [*(dict(own) | dict(span.metadata)).items()]
         if not own:
             return given
-        keys = {key for key, _ in given or ()}
-        return (*(given or ()), *(pair for pair in own if pair[0] not in keys))
+        given = tuple(given or ())  # it may be an iterator
+        keys = {key for key, _ in given}
+        return (*given, *(pair for pair in own if pair[0] not in keys))
 
     def made(
         self,
@@ -82,10 +84,30 @@ class Outgoing:
         """`call`, as grpc.aio gives it; `streaming`: its responses are a stream. `breaker`, whose `before` has given
         `turn`, is told how it ends, and so is `span`."""
         if breaker is not None:
-            call.add_done_callback(partial(_tell, breaker, turn))
+            _when_done(call, partial(_tell, breaker, turn))
         if span is not None:
-            call.add_done_callback(partial(_end, span))
+            _when_done(call, partial(_end, span))
         return _ManyResponses(call) if streaming else _OneResponse(call)
+
+    def failed(
+        self, error: BaseException, *, breaker: Breaker | None = None, turn: int = 0, span: OutgoingSpan | None = None
+    ) -> BaseException:
+        """What to raise for the `error` with which making a call ended; `breaker` and `span` hear of it."""
+        known = error.code() if isinstance(error, grpc.aio.AioRpcError) else None
+        if breaker is not None:
+            breaker.after(turn, known or grpc.StatusCode.CANCELLED)  # which says nothing of the service
+        if span is not None:
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            span.end(known or (grpc.StatusCode.CANCELLED if is_cancelled else grpc.StatusCode.UNKNOWN), error)
+        return error_of(error) if isinstance(error, grpc.aio.AioRpcError) else error
+
+
+def _when_done(call: Any, tell: Callable[[Any], None]) -> None:
+    # What grpc.aio makes of an interceptor's bare response takes no callbacks.
+    if call.done():
+        tell(call)
+    else:
+        call.add_done_callback(tell)
 
 
 def _tell(breaker: Breaker, turn: int, call: Any) -> None:

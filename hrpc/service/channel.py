@@ -122,10 +122,15 @@ class Channel(grpc.aio.Channel):
             connection = self._pick()
             real = connection.callable(kind, method, request_serializer, response_deserializer)
             turn = 0 if breaker is None else breaker.before()
-            span = None if begin is None else begin(connection.dial.endpoint)
-            timeout = going.timeout(timeout)
-            metadata = going.metadata(metadata, timeout, span)
-            made = real(*request, timeout=timeout, metadata=metadata, **rest)
+            span = None
+            try:
+                span = None if begin is None else begin(connection.dial.endpoint)
+                timeout = going.timeout(timeout)
+                metadata = going.metadata(metadata, timeout, span)
+                made = real(*request, timeout=timeout, metadata=metadata, **rest)
+            except BaseException as error:
+                going.failed(error, breaker=breaker, turn=turn, span=span)
+                raise
             return going.made(made, streaming=streaming, breaker=breaker, turn=turn, span=span)
 
         return call

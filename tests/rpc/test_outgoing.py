@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 import hrpc
-from hrpc import context, from_thread
+from hrpc import context, errors, from_thread
 from hrpc.context import METADATA_KEY
 from hrpc.rpc import outgoing
 from tests.echo import SERVICE, add_echo, call
@@ -176,3 +176,43 @@ async def test_a_key_that_the_caller_gives_itself_is_left_alone() -> None:
             with hrpc.background_context(5.0):
                 (found,) = json.loads(await call(channel, "Ask", metadata=((METADATA_KEY, '{"trace_id":"own"}'),)))
     assert found["trace"] == "own"
+
+
+class Waiting(grpc.aio.UnaryUnaryClientInterceptor):
+    """As those of users that retry or cache: it gives the response, and not the call."""
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await (await continuation(details, request))
+
+
+async def test_an_interceptor_of_the_user_may_wait_for_the_response() -> None:
+    async def away(_: bytes, __: Any) -> bytes:
+        raise errors.Unavailable("for now")
+
+    refused = 0
+    interceptors = [*hrpc.client_interceptors(), Waiting()]
+    async with a_server("waiting", hrpc.with_circuit_breaker(calls=5, per="method"), Away=away) as server:
+        async with grpc.aio.insecure_channel(server.address, interceptors=interceptors) as channel:
+            assert await call(channel, "Echo", b"a") == b"a"
+            for _number in range(10):
+                try:
+                    await call(channel, "Away")
+                except errors.BreakerOpen:
+                    refused += 1
+                except errors.Unavailable as error:
+                    assert error.message == "for now"
+    assert refused == 10 - 5
+
+
+async def test_metadata_may_be_anything_that_gives_pairs() -> None:
+    pairs = [("a", "1"), ("b-bin", b"2")]
+    async with a_server("c", Ask=last) as server:
+        channel = grpc.aio.insecure_channel(server.address, interceptors=hrpc.client_interceptors())
+        async with channel:
+            with hrpc.background_context(5.0):
+                for metadata in (tuple(pairs), pairs, grpc.aio.Metadata(*pairs), None):
+                    (found,) = json.loads(await call(channel, "Ask", metadata=metadata))
+                    assert found["metadata"].get("a") == ("1" if metadata else None)
+                    assert METADATA_KEY in found["metadata"]
+                made = outgoing.of_the_server().metadata(iter(pairs), None)
+                assert [key for key, _ in made] == ["a", "b-bin", METADATA_KEY]
