@@ -6,10 +6,13 @@ from __future__ import annotations
 import re
 from typing import Any, TypeAlias
 
+from hrpc.status import RETRY_PUSHBACK
+
 Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 
 # https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: Header-Name, and ASCII-Value
 _KEY = re.compile(r"[0-9a-z_.-]+", re.ASCII)
+_OF_GRPC = ("grpc-status-details-bin", RETRY_PUSHBACK)
 _VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 
 LONGEST_MESSAGE = 4096
@@ -28,6 +31,8 @@ def checked(metadata: Any) -> Metadata:
 def _checked(key: object, value: object) -> str | bytes:
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise ValueError(f"metadata: the key {key!r} takes lower case letters, digits and _ . - only")
+    if key.startswith("grpc-") and key not in _OF_GRPC:
+        raise ValueError(f"metadata: the key {key!r} is kept for gRPC's own use; choose one without grpc- in front")
     if key.endswith("-bin"):
         if not isinstance(value, bytes):
             raise ValueError(f"metadata: the value of {key!r} takes bytes, not {type(value).__name__}")

@@ -104,6 +104,7 @@ async def test_streams_carry_metadata_both_ways(engine: Engine) -> None:
         [("", "x")],
         [("a b", "x")],
         [("text-bin", "not bytes")],
+        [("grpc-of-mine", "kept for gRPC")],
         [("a", 1)],
         [("a",)],
         5,
@@ -129,25 +130,6 @@ async def test_metadata_that_cannot_be_sent_answers_internal(engine: Engine, met
                     await call(channel, method, timeout=3)
                 assert caught.value.code() is grpc.StatusCode.INTERNAL, method
             assert await call(channel, "Echo") == b"x"
-
-
-async def test_names_that_are_kept_for_grpc_are_sent_or_answered_with_internal(engine: Engine) -> None:
-    reserved = (("grpc-of-mine", "x"),)
-
-    async def trailing(_: bytes, call: Any) -> bytes:
-        call.set_trailing_metadata(reserved)
-        return b"x"
-
-    async def abort(_: bytes, call: Any) -> None:
-        await call.abort(grpc.StatusCode.NOT_FOUND, "", reserved)
-
-    expected = [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND]
-    if engine.kind == "native":
-        expected = [grpc.StatusCode.INTERNAL] * 2
-    async with engine.server(Trailing=trailing, Abort=abort) as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            running = [call(channel, method, timeout=5) for method in ("Trailing", "Abort")]
-            assert [await one.code() for one in running] == expected
 
 
 async def test_bytes_for_a_key_of_text_arrive_as_text(engine: Engine) -> None:
