@@ -42,6 +42,19 @@ def test_every_option_is_in_one_row_of_the_tables_of_options() -> None:
     assert sorted(rows) == [name for name in hrpc.__all__ if name.startswith("with_")]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_table_tells_one_thing_twice(page: Path) -> None:
+    for table in re.findall(r"^\|[-|]+\|\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE):
+        told = [row.split("|")[1] for row in table.splitlines()]
+        assert len(set(told)) == len(told)
+
+
+def test_the_readme_names_the_few_options_that_one_begins_with_once_each() -> None:
+    rows = re.findall(r"^\| `(with_\w+)\(", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert 0 < len(rows) <= 12
+    assert len(set(rows)) == len(rows)
+
+
 def test_every_option_that_any_page_names_exists() -> None:
     for page in PAGES:
         named = set(re.findall(r"(?:\bhrpc\.|(?<![\w.]))(with_\w+)\(", page.read_text()))

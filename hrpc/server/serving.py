@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from grpc_health.v1 import health_pb2_grpc
+from loguru import logger
 
 from hrpc import _runtime, listener
 from hrpc.abc import Engine
@@ -70,6 +71,11 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
     diagnostics.add_to(own, services)
     threads = DaemonThreads(settings.handler_threads, "hrpc-handler")
     router = Router({**own.methods, **parts.recorder.methods}, parts.recorder.generic, _wrapper(parts, threads))
+    if not parts.recorder.methods and not parts.recorder.generic:
+        logger.warning(
+            "{} has no methods: before serve(), call the add_…Servicer_to_server(…, server) that grpc_tools generates",
+            parts.name,
+        )
     async with parts.guards.watching(engine.own_target):
         await engine.start([router])
         try:

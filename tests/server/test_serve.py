@@ -304,3 +304,12 @@ async def test_the_log_tells_every_port_that_was_bound(tmp_path: Path) -> None:
             number = int(line.partition(f"{what} ")[2].partition(",")[0])
             async with session.get(f"http://127.0.0.1:{number}{path}") as response:
                 assert response.status == 200
+
+
+async def test_a_server_without_methods_says_so(tmp_path: Path) -> None:
+    async with running(script(tmp_path, LOCAL, after="server = hrpc.new_server(*server._options)")) as process:
+        assert "add_…Servicer_to_server" in await process.says("tested has no methods")
+        await process.says("serves on port")
+    async with running(script(tmp_path, LOCAL)) as process:
+        await process.says("serves on port")
+        assert "has no methods" not in process.output
