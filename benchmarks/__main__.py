@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import chart, comparisons, hot_loop, machine, memory, page, startup
+from benchmarks import chart, comparisons, hot_loop, machine, memory, page, pieces, startup
 from benchmarks.fleet import ROOT
 from benchmarks.plan import Plan
 from benchmarks.results import Table
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Plan], Table | list[Table]]] = {
     "payloads": comparisons.payloads,
     "streams": comparisons.streams,
     "hot-loop": hot_loop.hot_loop,
+    "pieces": pieces.pieces,
     "imports": startup.imports,
     "starts": startup.starts,
     "memory": memory.memory,

@@ -98,12 +98,12 @@ async def measured(calls: int) -> dict[str, dict[str, float]]:
     figures = {}
     for name, without in {FULL.name: (), **without_one, NONE.name: full.PIECES}.items():
         async with AsyncExitStack() as stack:
-            handle = await _wrapped(without, stack)
+            handle = await wrapped(without, stack)
             figures[name] = {kind: _beyond(handle, call, calls) for kind, call in kinds.items()}
     return figures
 
 
-async def _wrapped(without: Sequence[str], stack: AsyncExitStack) -> grpc.RpcMethodHandler:
+async def wrapped(without: Sequence[str], stack: AsyncExitStack) -> grpc.RpcMethodHandler:
     """The handler as a running server gives it to its engine."""
     given: list[grpc.GenericRpcHandler] = []
     server = full.server(0, full.pieces(without))
@@ -113,8 +113,8 @@ async def _wrapped(without: Sequence[str], stack: AsyncExitStack) -> grpc.RpcMet
     return next(found for generic in given if (found := generic.service(details)) is not None)
 
 
-def _beyond(wrapped: grpc.RpcMethodHandler, call: Call, calls: int) -> float:
-    handlers = {"bare": echo.say(), "wrapped": wrapped}
+def _beyond(ours: grpc.RpcMethodHandler, call: Call, calls: int) -> float:
+    handlers = {"bare": echo.say(), "wrapped": ours}
     seconds = rounds.interleaved(list(handlers), ROUNDS, lambda name: _loop(handlers[name], call, calls))
     return (min(seconds["wrapped"]) - min(seconds["bare"])) / calls * 1e6
 

@@ -43,11 +43,12 @@ class Load:
     repeated: int = 0
     """How many messages a server stream has; 0 asks for one answer."""
     headers: tuple[str, ...] = PLAIN
+    method: str = "Say"
 
     @property
     def path(self) -> str:
         """The method's."""
-        return f"/{SERVICE}/{'Repeat' if self.repeated else 'Say'}"
+        return f"/{SERVICE}/{'Repeat' if self.repeated else self.method}"
 
     def message(self) -> bytes:
         """The request, behind the five bytes that gRPC sets before a message."""

@@ -12,11 +12,13 @@ class Plan:
 
     folder: Path
     """Where requests and the output of servers go."""
-    rounds: int = 7
+    rounds: int = 5
     seconds: float = 2.0
     """Of load on one server in one round."""
-    loops: int = 200_000
+    loops: int = 100_000
     """Calls in a hot loop."""
+    pieces: int = 40
+    """Rounds of the pieces, which are short: what they cost is near the noise."""
     starts: int = 9
     """How often each program is started."""
     calls_of_many: int = 20_000
@@ -27,5 +29,12 @@ class Plan:
     def quick(cls, folder: Path) -> Plan:
         """In about three minutes."""
         return cls(
-            folder, rounds=2, seconds=0.3, loops=20_000, starts=3, calls_of_many=3_000, memory_calls=(2_000, 10_000)
+            folder,
+            rounds=2,
+            seconds=0.3,
+            loops=20_000,
+            pieces=3,
+            starts=3,
+            calls_of_many=3_000,
+            memory_calls=(2_000, 10_000),
         )

@@ -43,11 +43,9 @@ def test_a_load_counts_the_answers(tmp_path: Path) -> None:
 
 
 @needs_h2load
-def test_a_refusal_is_no_answer_although_http_says_200(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Load, "path", "/benchmarks.v1.Echo/Missing")
-
+def test_a_refusal_is_no_answer_although_http_says_200(tmp_path: Path) -> None:
     with fleet.running(BARE, tmp_path) as instance, pytest.raises(WrongAnswer, match="not all answers are there"):
-        put(instance, Load(connections=1, streams=2), tmp_path, calls=50)
+        put(instance, Load(connections=1, streams=2, method="Missing"), tmp_path, calls=50)
 
 
 async def test_the_hot_loop_finds_the_handlers_of_every_variant(capfd: pytest.CaptureFixture[str]) -> None:
