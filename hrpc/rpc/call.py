@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NoReturn, Self
 
 import grpc
@@ -27,7 +29,18 @@ def known(code: object) -> grpc.StatusCode:
 class Call:
     """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
 
-    __slots__ = ("_aborted", "_code", "_counts", "_raw", "abort_error", "context", "failure", "method", "status")
+    __slots__ = (
+        "_aborted",
+        "_begun",
+        "_code",
+        "_counts",
+        "_raw",
+        "abort_error",
+        "context",
+        "failure",
+        "method",
+        "status",
+    )
 
     def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
         """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
@@ -35,6 +48,7 @@ class Call:
         self._raw = raw
         self._counts = counts
         self._aborted = False
+        self._begun = False
         self._code: grpc.StatusCode | None = None
         self.abort_error: grpc.aio.AbortError | None = None
         """What the engine has raised for the handler's abort, and wants to see again."""
@@ -64,7 +78,15 @@ class Call:
         method takes no second one, and would never see the status behind it."""
         if not self._counts.response_streaming:
             raise TypeError("context.write: this method has one response, which its handler returns")
+        if not self._begun:
+            await self.begin()
         await self._raw.write(response)
+        self._counts.sent += 1
+
+    async def sending(self) -> None:
+        """Counts a response that somebody else sends now."""
+        if not self._begun:
+            await self.begin()
         self._counts.sent += 1
 
     def time_remaining(self) -> float | None:
@@ -91,7 +113,23 @@ class Call:
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Sends metadata ahead of the response. Raises ValueError for what cannot be sent."""
-        await self._raw.send_initial_metadata(metadata.checked(initial_metadata))
+        await self.begin(metadata.checked(initial_metadata))
+
+    async def begin(self, initial_metadata: metadata.Metadata = ()) -> None:
+        """Sends the initial metadata to its end, also when the deadline passes meanwhile.
+
+        gRPC sends it along with a first response, and once more with the status when that response was cancelled
+        half-way; which is an error, and the client would never see the status.
+        """
+        self._begun = True
+        sending = asyncio.ensure_future(self._raw.send_initial_metadata(initial_metadata))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait({sending})
+            with suppress(Exception, asyncio.CancelledError):  # the client is gone
+                sending.result()
+            raise
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """Ends the call with this status. Raises ``grpc.aio.AbortError``; ValueError for OK, which is no error, and for

@@ -37,6 +37,11 @@ class UnreadableRequest(Exception):
     """The bytes of a request are not a message of its type; the cause says why."""
 
 
+class Unwanted(asyncio.CancelledError):
+    """Nobody takes further responses of a stream. A coroutine that awaits anything ends at this, and not at a
+    GeneratorExit."""
+
+
 class Failures:
     """Tells what a failure means; logs the ones that are not the handler's own answer."""
 
@@ -59,7 +64,7 @@ class Failures:
         if isinstance(error, DeadlinePassed):
             call.status, call.failure = grpc.StatusCode.DEADLINE_EXCEEDED, str(error)
             return call.status, call.failure, ()
-        if isinstance(error, GeneratorExit):
+        if isinstance(error, GeneratorExit | Unwanted):
             call.status = grpc.StatusCode.CANCELLED
             raise error
         if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from hrpc import context
 from hrpc.rpc.call import Call, Requests
 from hrpc.rpc.deadline import Deadlines
 from hrpc.rpc.failure import Failures, UnreadableRequest
+from hrpc.rpc.giving import as_generator, giving
 from hrpc.rpc.in_thread import InThread
 from hrpc.rpc.method import Method
 from hrpc.rpc.not_found import or_not_found
@@ -64,7 +65,8 @@ class Wrapper:
         """The handler of ``/package.Service/Method``, of the same kind and with the same codecs."""
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         method = self._describe(path, handler)
-        body = self._body(getattr(handler, kind), handler.request_streaming, handler.response_streaming)
+        behaviour = getattr(handler, kind)
+        body = self._body(behaviour, handler.request_streaming, handler.response_streaming)
         if method.not_found and not handler.response_streaming:
             body = or_not_found(body)
         # What fails in an engine's hands goes to the client word for word, so the wrapper reads and writes the messages
@@ -75,23 +77,25 @@ class Wrapper:
             read, write = outside
             inside = Codecs(None if handler.request_streaming else read, None if handler.response_streaming else write)
             outside = Codecs(read if handler.request_streaming else None, write if handler.response_streaming else None)
-        handle = self._handle(path, method, body, handler, inside)
+        handle: Callable[..., Any] = self._handle(path, method, body, handler, inside)
+        if self._intercepted and handler.response_streaming and not _is_coroutine(behaviour):
+            handle = as_generator(handle)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(handle, *outside)  # type: ignore[no-any-return]
 
     def _body(self, behaviour: Callable[..., Any], request_streaming: bool, response_streaming: bool) -> Body:
+        writing = giving if self._intercepted else _writing
         if inspect.isasyncgenfunction(behaviour):
-            return _writing(behaviour)
-        # Of an object with an async __call__, inspect itself does not say that it is a coroutine function.
-        if inspect.iscoroutinefunction(behaviour) or inspect.iscoroutinefunction(type(behaviour).__call__):
+            return writing(behaviour)
+        if _is_coroutine(behaviour):
             return behaviour
         if response_streaming:
-            return _writing(self._in_thread.yielding(behaviour, request_streaming))
+            return writing(self._in_thread.yielding(behaviour, request_streaming))
         return self._in_thread.returning(behaviour, request_streaming)
 
     def _handle(
         self, path: str, method: Method, body: Body, handler: Handler, codecs: Codecs
-    ) -> Callable[..., Awaitable[Any]]:
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
         admissions, auth = method.admissions, method.auth
         failures, deadlines = self._failures, self._deadlines
@@ -144,6 +148,11 @@ class Wrapper:
                     )
 
         return handle
+
+
+def _is_coroutine(behaviour: Callable[..., Any]) -> bool:
+    # Of an object with an async __call__, inspect itself does not say that it is a coroutine function.
+    return inspect.iscoroutinefunction(behaviour) or inspect.iscoroutinefunction(type(behaviour).__call__)
 
 
 def _read(read: Callable[[bytes], Any], request: bytes) -> Any:

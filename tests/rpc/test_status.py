@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 import hrpc
+from hrpc import errors
 from hrpc.rpc import metadata
 from tests.echo import SERVICE, add_echo, call, handled
 
@@ -189,3 +190,32 @@ async def test_a_stream_is_read_to_its_end_and_beyond() -> None:
     server.add_registered_method_handlers(SERVICE, {"Reads": grpc.stream_unary_rpc_method_handler(reads)})
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         assert await channel.stream_unary(f"/{SERVICE}/Reads")(iter([b"a", b"b", b"c"])) == b"abc"
+
+
+async def times_out(_: bytes, call: Any) -> None:
+    try:
+        async with asyncio.timeout(0):
+            await call.write(b"x")
+    except TimeoutError:
+        raise errors.NotFound from None
+
+
+async def yields(request: bytes, _: Any) -> AsyncIterator[bytes]:
+    while True:
+        yield request
+
+
+@pytest.mark.parametrize(("handler", "code"), [(times_out, NOT_FOUND), (yields, grpc.StatusCode.DEADLINE_EXCEEDED)])
+async def test_a_stream_whose_first_response_is_cancelled_half_way_has_a_status(
+    handler: Any, code: grpc.StatusCode
+) -> None:
+    server = a_server()
+    server.add_registered_method_handlers("test.S", {"Stream": grpc.unary_stream_rpc_method_handler(handler)})
+    nanosecond = ((hrpc.context.METADATA_KEY, '{"request_timeout":1}'),)
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        metadata = nanosecond if handler is yields else ()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_stream("/test.S/Stream")(b"x", metadata=metadata, timeout=5).read()
+        assert caught.value.code() is code
+        assert "the deadline of the call has passed" in caught.value.details() or code is NOT_FOUND
+        assert await handled(server, "Stream") == {code: 1}
