@@ -98,22 +98,22 @@ async def measured(calls: int) -> dict[str, dict[str, float]]:
     figures = {}
     for name, without in {FULL.name: (), **without_one, NONE.name: full.PIECES}.items():
         async with AsyncExitStack() as stack:
-            handle = await wrapped(without, stack)
-            figures[name] = {kind: _beyond(handle, call, calls) for kind, call in kinds.items()}
+            router = await routed(without, stack)
+            handler = router.service(SimpleNamespace(method=PATH, invocation_metadata=()))  # type: ignore[arg-type]
+            figures[name] = {kind: _beyond(handler, call, calls) for kind, call in kinds.items()}
     return figures
 
 
-async def wrapped(without: Sequence[str], stack: AsyncExitStack) -> grpc.RpcMethodHandler:
-    """The handler as a running server gives it to its engine."""
+async def routed(without: Sequence[str], stack: AsyncExitStack) -> grpc.GenericRpcHandler:
+    """What a running server gives to its engine: finds the wrapped handler of a call."""
     given: list[grpc.GenericRpcHandler] = []
     server = full.server(0, full.pieces(without))
     with patch.object(type(grpc.aio.server()), "add_generic_rpc_handlers", lambda _, handlers: given.extend(handlers)):
         await stack.enter_async_context(server)
-    details: Any = SimpleNamespace(method=PATH, invocation_metadata=())
-    return next(found for generic in given if (found := generic.service(details)) is not None)
+    return given[0]
 
 
-def _beyond(ours: grpc.RpcMethodHandler, call: Call, calls: int) -> float:
+def _beyond(ours: Any, call: Call, calls: int) -> float:
     handlers = {"bare": echo.say(), "wrapped": ours}
     seconds = rounds.interleaved(list(handlers), ROUNDS, lambda name: _loop(handlers[name], call, calls))
     return (min(seconds["wrapped"]) - min(seconds["bare"])) / calls * 1e6
