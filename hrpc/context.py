@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import getrandbits
 from typing import Any
 from urllib.parse import unquote
@@ -221,6 +222,7 @@ def _deadline(nanoseconds: object) -> float | None:
     return time.monotonic() + nanoseconds / 1e9
 
 
+@lru_cache(1024)  # a connection has many calls
 def _ip(peer: str) -> str:
     """``ipv4:127.0.0.1:5000`` → ``127.0.0.1``, ``ipv6:%5B::1%5D:5000`` → ``::1``; nothing for a Unix socket."""
     family, _, address = peer.partition(":")

@@ -36,11 +36,12 @@ class Deadlines:
         `raw` is the engine's context of the call, `timeout` the server's own limit in seconds. When the deadline is not
         gRPC's own, the task is cancelled at it; then gives the task, to be handed to `release`.
         """
-        own = context.deadline
+        own, remaining = context.deadline, raw.time_remaining()
+        if remaining is None and own is None and timeout is None:
+            return None
         now = time.monotonic()
         if timeout is not None and (own is None or now + timeout < own):
             own = now + timeout
-        remaining = raw.time_remaining()
         if remaining is not None and remaining < _FOR_EVER and (own is None or now + remaining <= own):
             context.deadline = now + remaining
             return None

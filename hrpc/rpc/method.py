@@ -28,13 +28,13 @@ class Audit(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """The pieces around one method's handler; a piece that is None or empty is left out, and costs a call nothing."""
+    """The pieces around one method's handler; a piece that is None is left out, and costs a call nothing."""
 
     counts: MethodCalls
     timeout: float | None = None
     """Seconds that a call may take when its caller allows more, or does not say."""
     tracing: Callable[[Context, Any], Span] | None = None
-    admissions: tuple[Admission, ...] = ()
+    admission: Admission | None = None
     auth: Auth | None = None
     not_found: bool = False
     """Whether a handler of one response that gives None, without a status, means that there is nothing."""

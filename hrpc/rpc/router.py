@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from hrpc.rpc.recorder import Handler
-from hrpc.rpc.wrapper import Wrapper
+from hrpc.rpc.wrapper import Wrapper, arrived
 
 
 class Router(grpc.GenericRpcHandler):
@@ -27,6 +27,8 @@ class Router(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """The handler for this call; None when nobody serves its method."""
         path = handler_call_details.method
+        # The engine has decoded it for this, and would do so again for the handler.
+        arrived.set(handler_call_details.invocation_metadata)
         handler = self.methods.get(path)
         if handler is not None:
             return handler

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 
 from hrpc import context
+from hrpc.abc import Admission
 from hrpc.rpc.call import Call, Requests
 from hrpc.rpc.deadline import Deadlines
 from hrpc.rpc.failure import Failures, UnreadableRequest
@@ -33,6 +35,10 @@ _KINDS = {
     (True, False): "stream_unary",
     (True, True): "stream_stream",
 }
+
+
+arrived: ContextVar[Any] = ContextVar("hrpc_arrived", default=None)
+"""The metadata of the call that the current task serves, where it has been decoded already."""
 
 
 class Codecs(NamedTuple):
@@ -97,28 +103,28 @@ class Wrapper:
         self, path: str, method: Method, body: Body, handler: Handler, codecs: Codecs
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
-        admissions, auth = method.admissions, method.auth
+        admission, auth = method.admission, method.auth
         failures, deadlines = self._failures, self._deadlines
         request_streaming = handler.request_streaming
         read, write = codecs
         abort = _abort_stream if handler.response_streaming else _abort
 
         async def handle(request: Any, raw: Any) -> Any:
-            current = context.from_metadata(raw.invocation_metadata(), raw.peer())
+            current = context.from_metadata(arrived.get() or raw.invocation_metadata(), raw.peer())
             call = Call(raw, current, path, counts)
             context.enter(current)
             began = counts.begin()
             span = response = None
             error: BaseException | None = None
-            admitted = []
+            admitted: Admission | None = None
             try:
                 if tracing is not None:
                     span = tracing(current, raw)
                 kept = deadlines.keep(raw, current, timeout)
                 try:
-                    for admission in admissions:
+                    if admission is not None:
                         admission.admit()
-                        admitted.append(admission)
+                        admitted = admission
                     if auth is not None:
                         await auth(call)
                     if read is not None:
@@ -126,8 +132,8 @@ class Wrapper:
                     response = await body(Requests(request, counts) if request_streaming else request, call)
                 finally:
                     # Before the answer leaves: the caller's next call finds the place free.
-                    for admission in admitted:
-                        admission.release()
+                    if admitted is not None:
+                        admitted.release()
                     if kept is not None:
                         deadlines.release(kept)
                 code = call.code() or grpc.StatusCode.OK

@@ -45,7 +45,7 @@ class Methods:
         return Method(
             counts=counts,
             timeout=self._settings.timeouts.of(path),
-            admissions=self._guards.admissions(path),
+            admission=self._guards.admission(path),
             auth=self._guards.auth(path),
             tracing=None if self._tracer is None else self._tracer.serving(path),
             audit=self._audit.method(path, _behaviour(handler)),

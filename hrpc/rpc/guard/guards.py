@@ -76,18 +76,18 @@ class Guards:
             lambda: self.lag.longest,
         )
 
-    def admissions(self, path: str) -> tuple[Admission, ...]:
-        """What has to let a call of ``/package.Service/Method`` in; empty when it has no limit."""
+    def admission(self, path: str) -> Admission | None:
+        """What has to let a call of ``/package.Service/Method`` in; None when it has no limit."""
         if of_the_server(path):
-            return ()
+            return None
         concurrency, rates = self._settings.concurrency, self._settings.rate_limits
         limited = not _exempt(concurrency.methods, path)
         lag = self.lag if limited and concurrency.lag is not None else None
         places = _covering(self._places, path) if limited else []
         buckets = [] if _exempt(rates.methods, path) else _covering(self._buckets, path)
         if lag is None and not places and not buckets:
-            return ()
-        return (Gate(lag, places, buckets, self.refusals),)
+            return None
+        return Gate(lag, places, buckets, self.refusals)
 
     def auth(self, path: str) -> Auth | None:
         """What has to let the caller of ``/package.Service/Method`` in; None when everybody may call it."""
