@@ -28,7 +28,8 @@ def test_a_message_of_the_go_framework_is_read() -> None:
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    sent = Context("t", "a", "ns", "1.2.3.4", "ua", time.monotonic() + 5)
+    sent = Context("t")
+    sent.namespace, sent.deadline = "ns", time.monotonic() + 5
     wire = json.loads(sent.message("orders", 5.0))
     assert list(wire) == ["server_name", "trace_id", "request_timeout", "namespace", "client_info"]
     assert type(wire["request_timeout"]) is int

@@ -94,39 +94,37 @@ class MethodAudit:
                 writer.drop()
                 return
             kept = None if payloads is None else (payloads, payloads.keep(request), payloads.keep(response))
-            # Not the context, which holds all else that the caller sent.
-            append(
-                (
-                    line,
-                    code,
-                    kept,
-                    time(),
-                    seconds,
-                    error and str(error)[:LONGEST_ERROR],
-                    context.trace_id[:LONGEST_NAME],
-                    context.span_id,
-                    context.server_name[:LONGEST_NAME],
-                    context.client_ip[:LONGEST_NAME],
-                )
-            )
+            if context.baggage or context.tracestate:
+                context = _what_is_shown(context)
+            append((line, code, kept, time(), seconds, error and str(error)[:LONGEST_ERROR], context))
             if writer.idle:
                 writer.wake()
 
         return add
 
     def _line(self, entry: tuple[Any, ...]) -> str:
-        _, code, kept, *call = entry
+        _, code, kept, when, seconds, error, context = entry
         texts: list[str | None] = []
         if kept is not None:
             payloads, *messages = kept
             texts = [payloads.text(message) for message in messages]
-        return self._lines.line(self._head(code), Ended(*call, *texts))
+        who = (context.trace_id, context.span_id, context.server_name, context.client_ip)
+        trace_id, span_id, caller, client_ip = (text[:LONGEST_NAME] for text in who)
+        ended = Ended(when, seconds, error, trace_id, span_id, caller, client_ip, *texts)
+        return self._lines.line(self._head(code), ended)
 
     def _head(self, code: grpc.StatusCode) -> str:
         head = self._heads.get(code)
         if head is None:
             head = self._heads[code] = self._lines.head(self._method, code)
         return head
+
+
+def _what_is_shown(context: Context) -> Context:
+    """What a line shows of a context, without the kilobytes that a caller may have sent beside it."""
+    shown = Context(context.trace_id, context.span_id)
+    shown.server_name, shown.client_ip = context.server_name, context.client_ip
+    return shown
 
 
 def _payloads(settings: AuditSettings) -> Payloads:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
+from time import monotonic, time
 
 from prometheus_client.openmetrics.exposition import escape_label_name, escape_metric_name
 from prometheus_client.utils import floatToGoString
@@ -134,7 +135,8 @@ def _exemplar(example: Example) -> str:
     trace_id, took, ended = example
     if not _TRACE_ID.fullmatch(trace_id):
         return ""
-    return f' # {{trace_id="{trace_id}"}} {took!r} {ended:.3f}'
+    at = time() - monotonic() + ended
+    return f' # {{trace_id="{trace_id}"}} {took!r} {at:.3f}'
 
 
 def _escaped(value: str) -> str:

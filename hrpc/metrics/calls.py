@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from time import perf_counter, time
+from time import monotonic
 
 import grpc
 
@@ -19,7 +19,7 @@ TRACE_ID_AT_MOST = 120
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#exemplars"""
 
 Example = tuple[str, float, float]
-"""A call that a bucket counted: its trace id, how many seconds it took, and when it ended (Unix time)."""
+"""A call that a bucket counted: its trace id, how many seconds it took, and when it ended (`time.monotonic`)."""
 
 _OK = grpc.StatusCode.OK
 _KINDS = {
@@ -78,14 +78,15 @@ class MethodCalls:
         return self.sent if self.response_streaming else self._ok
 
     def begin(self) -> float:
-        """Counts a call that starts; gives the time to hand to `end`."""
+        """Counts a call that starts; gives the time, in seconds of `time.monotonic`, to hand to `end`."""
         self.started += 1
         self.in_flight += 1
-        return perf_counter()
+        return monotonic()
 
     def end(self, began: float, code: grpc.StatusCode, trace_id: str = "") -> float:
         """Counts the end of a call, as an example of its bucket when it has a trace id; gives the seconds it took."""
-        took = perf_counter() - began
+        now = monotonic()
+        took = now - began
         self.in_flight -= 1
         if code is _OK:
             self._ok += 1
@@ -95,7 +96,7 @@ class MethodCalls:
         self.buckets[bucket] += 1
         self.seconds += took
         if 0 < len(trace_id) <= self._longest_id:
-            self.examples[bucket] = (trace_id, took, time())
+            self.examples[bucket] = (trace_id, took, now)
         return took
 
 

@@ -29,34 +29,24 @@ def known(code: object) -> grpc.StatusCode:
 class Call:
     """One call, as its handler sees it, and what the wrapper keeps of it: its context and how it ended."""
 
-    __slots__ = (
-        "_aborted",
-        "_begun",
-        "_code",
-        "_counts",
-        "_raw",
-        "abort_error",
-        "context",
-        "failure",
-        "method",
-        "status",
-    )
+    # Defaults of the class: a call sets what it has, and most end well.
+    status: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    failure: str = ""
+    """What went wrong, for the log; it may say more than the client is told."""
+    abort_error: grpc.aio.AbortError | None = None
+    """What the engine has raised for the handler's abort, and wants to see again."""
+    code_given: grpc.StatusCode | None = None
+    """The code that the handler has set."""
+    _aborted = False
+    _begun = False
 
     def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
         """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
         streams are added to `counts`."""
         self._raw = raw
         self._counts = counts
-        self._aborted = False
-        self._begun = False
-        self._code: grpc.StatusCode | None = None
-        self.abort_error: grpc.aio.AbortError | None = None
-        """What the engine has raised for the handler's abort, and wants to see again."""
         self.context = context
         self.method = method
-        self.status = grpc.StatusCode.UNKNOWN
-        self.failure = ""
-        """What went wrong, for the log; it may say more than the client is told."""
 
     @property
     def aborted(self) -> bool:
@@ -95,13 +85,13 @@ class Call:
 
     def code(self) -> grpc.StatusCode | None:
         """The code that the handler has set; None when it has set none."""
-        return self._code
+        return self.code_given
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the code of the answer."""
         self._raw.set_code(known(code))
         if not self._aborted:
-            self._code = known(code)
+            self.code_given = known(code)
 
     def set_details(self, details: str) -> None:
         """Sets the message of the answer, which is cut when it is too long to be sent. Raises TypeError for no str."""
@@ -140,7 +130,7 @@ class Call:
         # It is the first one that arrives: the engine refuses a second.
         if not self._aborted:
             self._aborted = True
-            self._code = known(code)
+            self.code_given = known(code)
             self.failure = message
         try:
             await self._raw.abort(known(code), message, trailing)

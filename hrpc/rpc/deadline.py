@@ -30,16 +30,15 @@ class Deadlines:
         self._armed_for = inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def keep(self, raw: Any, context: Context, timeout: float | None) -> asyncio.Task[Any] | None:
+    def keep(self, raw: Any, context: Context, timeout: float | None, now: float) -> asyncio.Task[Any] | None:
         """Finds the deadline of the call that the current task serves, and leaves it in `context`.
 
-        `raw` is the engine's context of the call, `timeout` the server's own limit in seconds. When the deadline is not
-        gRPC's own, the task is cancelled at it; then gives the task, to be handed to `release`.
+        `raw` is the engine's context of the call, `timeout` the server's own limit in seconds, `now` when it began.
+        When the deadline is not gRPC's own, the task is cancelled at it; then gives the task, to be handed to `release`.
         """
         own, remaining = context.deadline, raw.time_remaining()
         if remaining is None and own is None and timeout is None:
             return None
-        now = time.monotonic()
         if timeout is not None and (own is None or now + timeout < own):
             own = now + timeout
         if remaining is not None and remaining < _FOR_EVER and (own is None or now + remaining <= own):

@@ -120,7 +120,7 @@ class Wrapper:
             try:
                 if tracing is not None:
                     span = tracing(current, raw)
-                kept = deadlines.keep(raw, current, timeout)
+                kept = deadlines.keep(raw, current, timeout, began)
                 try:
                     if admission is not None:
                         admission.admit()
@@ -136,7 +136,7 @@ class Wrapper:
                         admitted.release()
                     if kept is not None:
                         deadlines.release(kept)
-                code = call.code() or grpc.StatusCode.OK
+                code = call.code_given or grpc.StatusCode.OK
                 # grpc.aio drops the response of a call that has failed; there may be none.
                 answer = response if write is None else write(response) if code is grpc.StatusCode.OK else b""
                 call.status = code

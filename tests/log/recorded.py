@@ -17,7 +17,15 @@ from hrpc.option import AuditSettings
 
 PATH = "/test.Echo/Echo"
 OK = grpc.StatusCode.OK
-CONTEXT = Context("trace-1", "users", "Dev", "10.0.0.1", "tests", span_id="00f067aa0ba902b7")
+
+
+def a_context(trace_id: str, caller: str, client_ip: str = "10.0.0.1") -> Context:
+    context = Context(trace_id, "00f067aa0ba902b7")
+    context.server_name, context.client_ip = caller, client_ip
+    return context
+
+
+CONTEXT = a_context("trace-1", "users")
 
 
 class Recorded(Output):

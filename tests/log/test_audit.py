@@ -25,7 +25,7 @@ from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.log.audit_line import HumanFormat
 from hrpc.option import AuditSettings, fold
-from tests.log.recorded import CONTEXT, OK, PATH, Audited, handler
+from tests.log.recorded import CONTEXT, OK, PATH, Audited, a_context, handler
 
 
 def test_a_line_has_the_fields_of_the_go_framework_and_those_of_the_call() -> None:
@@ -102,7 +102,7 @@ _HOSTILE = st.one_of(st.text(), st.text(st.sampled_from('"\\\n\r\0\ud800\udfff\u
 @given(_HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE)
 def test_whatever_a_caller_sends_gives_one_valid_line(trace: str, caller: str, ip: str, error: str) -> None:
     audited = Audited()
-    audited.add(Context(trace, caller, "", ip), error=error)
+    audited.add(a_context(trace, caller, ip), error=error)
     (line,) = audited.lines()
     # JSON makes one character of two halves that meet.
     sent = [json.loads(json.dumps(text)) for text in (trace, caller, ip, error)]
@@ -134,7 +134,7 @@ def test_one_call_that_has_no_line_does_not_end_the_log_of_the_others(capsys: py
 @given(_HOSTILE)
 def test_a_line_for_a_person_is_one_line_and_moves_no_cursor(text: str) -> None:
     audited = Audited(lines=HumanFormat())
-    audited.add(Context(text, text), grpc.StatusCode.INTERNAL, error=text)
+    audited.add(a_context(text, text), grpc.StatusCode.INTERNAL, error=text)
     audited.writer.close(10)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", audited.output.text)
     assert re.match(r"\d\d:\d\d:\d\d\.\d{3} ERROR   /test.Echo/Echo Internal in 1.2 ms  ", plain)
