@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import random
 from time import time
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _METHODS_AT_MOST = 1000
 """Methods that are remembered; a generic handler can have any number of them."""
+
+_OK = grpc.StatusCode.OK
 
 Add = Callable[[Context, grpc.StatusCode, float, str | None, Any, Any], None]
 
@@ -71,13 +73,15 @@ class MethodAudit:
     any thread.
     """
 
-    __slots__ = ("_heads", "_lines", "_method", "add")
+    __slots__ = ("_head_of_good", "_heads", "_lines", "_method", "add")
 
     def __init__(
         self, method: Origin, writer: Writer, lines: AuditFormat, settings: AuditSettings, payloads: Payloads | None
     ) -> None:
         self._method = method
         self._lines = lines
+        # Apart from the others, because the hash of an enum's member is a function of Python.
+        self._head_of_good = lines.head(method, _OK)
         self._heads: dict[grpc.StatusCode, str] = {}
         self.add: Add = self._adding(writer, payloads)
         if settings.sample < 1:
@@ -104,14 +108,21 @@ class MethodAudit:
 
     def _line(self, entry: tuple[Any, ...]) -> str:
         _, code, kept, when, seconds, error, context = entry
-        texts: list[str | None] = []
+        texts: Sequence[str | None] = ()
         if kept is not None:
             payloads, *messages = kept
             texts = [payloads.text(message) for message in messages]
-        who = (context.trace_id, context.span_id, context.server_name, context.client_ip)
-        trace_id, span_id, caller, client_ip = (text[:LONGEST_NAME] for text in who)
-        ended = Ended(when, seconds, error, trace_id, span_id, caller, client_ip, *texts)
-        return self._lines.line(self._head(code), ended)
+        ended = Ended(
+            when,
+            seconds,
+            error,
+            context.trace_id[:LONGEST_NAME],
+            context.span_id[:LONGEST_NAME],
+            context.server_name[:LONGEST_NAME],
+            context.client_ip[:LONGEST_NAME],
+            *texts,
+        )
+        return self._lines.line(self._head_of_good if code is _OK else self._head(code), ended)
 
     def _head(self, code: grpc.StatusCode) -> str:
         head = self._heads.get(code)
@@ -136,12 +147,11 @@ def _payloads(settings: AuditSettings) -> Payloads:
 
 def _sampling(add: Add, share: float, slow: float | None) -> Add:
     slow = float("inf") if slow is None else slow
-    good = grpc.StatusCode.OK
 
     def add_some(
         context: Context, code: grpc.StatusCode, seconds: float, error: str | None, request: Any, response: Any
     ) -> None:
-        if code is not good or seconds >= slow or random() < share:
+        if code is not _OK or seconds >= slow or random() < share:
             add(context, code, seconds, error, request, response)
 
     return add_some

@@ -17,7 +17,7 @@ from hrpc.log.output import Output
 LINES_AT_MOST = 100_000
 """Lines that wait; what comes on top is dropped, and counted."""
 
-_LINGER = 0.02
+_LINGER = 0.05
 """Seconds for further lines to come along before the thread writes: a wake-up for each would cost more than it."""
 
 _BATCH = 256

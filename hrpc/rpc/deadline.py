@@ -34,7 +34,7 @@ class Deadlines:
         """Finds the deadline of the call that the current task serves, and leaves it in `context`.
 
         `raw` is the engine's context of the call, `timeout` the server's own limit in seconds, `now` when it began.
-        When the deadline is not gRPC's own, the task is cancelled at it; then gives the task, to be handed to `release`.
+        When the deadline is not gRPC's own, the task is cancelled at it; then gives the task, to hand to `release`.
         """
         own, remaining = context.deadline, raw.time_remaining()
         if remaining is None and own is None and timeout is None:
