@@ -97,7 +97,9 @@ def _show_next(address: str, orders: Instance | None, greeters: list[Instance], 
     if orders is not None:
         screen.row("call", f"{os.path.relpath(sys.executable)} -m examples.client {orders.grpc}")
     screen.row("probe", f"curl http://{caller.health}/healthx/readiness")
-    screen.row("measure", f"curl -s http://{caller.metrics}/metrics | grep grpc_server_handled_total")
+    screen.row(
+        "measure", f"curl -s http://{caller.metrics}/metrics | grep -E '^(orders_placed|grpc_server_handled)_total'"
+    )
     screen.row("look up", f"curl 'http://{address}/v1/health/service/greeter?passing'")
     screen.row("stop one", f"kill {greeters[0].process.pid}", "and call again: greeter2 answers alone")
     screen.row("read", f"tail -f {logs}/*.log")
