@@ -12,6 +12,7 @@ from hrpc import listener
 from hrpc.abc import endpoint
 from hrpc.engine.arguments import arguments
 from hrpc.engine.own_socket import OwnSocket
+from hrpc.engine.stopping import Stopping
 from hrpc.errors import BindError
 from hrpc.option import Settings
 from hrpc.tls.server import ServerCertificates
@@ -29,6 +30,7 @@ class GrpcioEngine:
             options=arguments(settings),
             compression=_COMPRESSION[settings.compression],
         )
+        self._stopping = Stopping(self._server)
         self._asks_itself = settings.concurrency.lag is not None
         self._own: OwnSocket | None = None
 
@@ -58,7 +60,7 @@ class GrpcioEngine:
 
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and closes the port."""
-        await self._server.stop(grace)
+        await self._stopping.within(grace)
         if self._own is not None:
             self._own.remove()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
+from hrpc.engine.stopping import Stopping
 from hrpc.errors import BindError
 from hrpc.option import Settings
 
@@ -28,6 +29,7 @@ class Fallback:
             ("grpc.max_send_message_length", limits.send),
         ]
         self._server = grpc.aio.server(interceptors=list(settings.interceptors), options=options)
+        self._stopping = Stopping(self._server)
         self._folder: str | None = None
 
     def bind(self) -> str:
@@ -57,6 +59,6 @@ class Fallback:
 
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and removes the socket."""
-        await self._server.stop(grace)
+        await self._stopping.within(grace)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
