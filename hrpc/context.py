@@ -11,7 +11,6 @@ so that services of both share a trace::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -81,8 +80,7 @@ class Context:
     def w3c_trace_id(self) -> str:
         """`trace_id` in W3C's form; of one that is not, a digest, which is the same in every service."""
         if not self.w3c:
-            fits = _W3C_TRACE_ID.fullmatch(self.trace_id)
-            self.w3c = self.trace_id if fits else hashlib.blake2b(self.trace_id.encode(), digest_size=16).hexdigest()
+            self.w3c = self.trace_id if _W3C_TRACE_ID.fullmatch(self.trace_id) else _digest(self.trace_id)
         return self.w3c
 
     def message(self, server_name: str, timeout: float | None = None) -> str:
@@ -116,6 +114,12 @@ class Context:
         if self.baggage:
             metadata.append((BAGGAGE, self.baggage))
         return metadata
+
+
+def _digest(trace_id: str) -> str:
+    from hashlib import blake2b  # with its libraries, which `import hrpc` does without
+
+    return blake2b(trace_id.encode(), digest_size=16).hexdigest()
 
 
 _current: ContextVar[Context | None] = ContextVar("hrpc_context", default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -144,7 +143,7 @@ class CallError(HrpcError, grpc.aio.AioRpcError):
         for detail in self.error_details:
             if not hasattr(detail, "DESCRIPTOR"):
                 raise TypeError(f"details: takes protobuf messages, not {type(detail).__name__}")
-        self.id = str(uuid.uuid4())
+        self.id = _new_id()
         self.time = datetime.now(UTC)
         self.message = self.default_message if message is None else str(message)
         self.retry_after = retry_after
@@ -225,6 +224,12 @@ class CallError(HrpcError, grpc.aio.AioRpcError):
 
 
 _classes: dict[tuple[str, int], type[CallError]] = {}
+
+
+def _new_id() -> str:
+    from uuid import uuid4  # with all that it looks up of the platform, which `import hrpc` does without
+
+    return str(uuid4())
 
 
 def _new(cls: type[CallError]) -> CallError:
