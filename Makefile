@@ -23,6 +23,7 @@ demo: $(INSTALLED) servers ## show what hrpc does, on real servers where they ca
 	@$(BIN)/python -m examples.demo
 
 test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
+	@scripts/install-h2load || true
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: $(INSTALLED) ## compare with other ways to serve gRPC; writes docs/performance.md (ARGS=--quick: short, writes elsewhere)
