@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import grpc
 import grpc.aio
+from loguru import logger
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.context import Context as OTelContext
@@ -42,6 +43,18 @@ class OpenTelemetry:
         self.provider = provider
         self._tracer = provider.get_tracer("hrpc", __version__)
         self._is_usual = propagation.is_usual()
+        self._has_failed = False
+
+    def end(self, span: trace.Span) -> None:
+        """Ends a span. What the program's own processors do then must not cost a call its answer."""
+        try:
+            span.end()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the span is lost, and told once
+            if not self._has_failed:
+                self._has_failed = True
+                logger.opt(exception=error).error(
+                    "tracing: a span could not be ended, others like it are lost silently; correct the span processor"
+                )
 
     def serving(self, path: str) -> Callable[[Context, Any], CallSpan] | None:
         """Begins the span of a call that is served; None for health checks, reflection and channelz."""
@@ -64,7 +77,7 @@ class OpenTelemetry:
                 span.set_attribute("hrpc.trace_id", context.trace_id)
             # Not detached at the end: it is the call's own task, and what that starts stays a part of the trace.
             otel.attach(trace.set_span_in_context(span, parent))
-            return CallSpan(span, _SERVER_ERRORS)
+            return CallSpan(span, _SERVER_ERRORS, self.end)
 
         return begin
 
@@ -80,13 +93,13 @@ class OpenTelemetry:
         def begin(endpoint: str) -> OutgoingSpan:
             parent = here()
             span = start(name, parent, SpanKind.CLIENT, attributes | _of_endpoint(endpoint))
-            return OutgoingSpan(span, parent, is_usual)
+            return OutgoingSpan(span, parent, is_usual, self.end)
 
         return begin
 
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins the span of a request to a database or to Consul."""
-        return RequestSpan(self._tracer.start_span(name, here(), SpanKind.CLIENT, attributes))
+        return RequestSpan(self._tracer.start_span(name, here(), SpanKind.CLIENT, attributes), self.end)
 
     def request_in_call(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan | None:
         """The same; None outside of any span."""
@@ -108,17 +121,19 @@ class OpenTelemetry:
             raise
         finally:
             otel.detach(token)
-            span.end()
+            self.end(span)
 
 
 class CallSpan:
     """The span of a call."""
 
-    __slots__ = ("_errors", "_span")
+    __slots__ = ("_end", "_errors", "_span")
 
-    def __init__(self, span: trace.Span, errors: frozenset[grpc.StatusCode]) -> None:
+    def __init__(self, span: trace.Span, errors: frozenset[grpc.StatusCode], end: Callable[[trace.Span], None]) -> None:
+        """`end` is what ends the span."""
         self._span = span
         self._errors = errors
+        self._end = end
 
     def end(self, code: grpc.StatusCode, error: BaseException | None) -> None:
         """Ends the span with the status of the call."""
@@ -127,7 +142,7 @@ class CallSpan:
             span.set_attribute("rpc.response.status_code", code.name)
             if code in self._errors:
                 _fail(span, code.name, None if isinstance(error, grpc.aio.AbortError) else error)
-        span.end()
+        self._end(span)
 
 
 class OutgoingSpan(CallSpan):
@@ -135,8 +150,10 @@ class OutgoingSpan(CallSpan):
 
     __slots__ = ("_is_usual", "_parent")
 
-    def __init__(self, span: trace.Span, parent: OTelContext, is_usual: bool) -> None:
-        super().__init__(span, _CLIENT_ERRORS)
+    def __init__(
+        self, span: trace.Span, parent: OTelContext, is_usual: bool, end: Callable[[trace.Span], None]
+    ) -> None:
+        super().__init__(span, _CLIENT_ERRORS, end)
         self._parent = parent
         self._is_usual = is_usual
 
@@ -150,10 +167,11 @@ class OutgoingSpan(CallSpan):
 class RequestSpan:
     """The span of a request to a database or to Consul."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("_end", "_span")
 
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: trace.Span, end: Callable[[trace.Span], None]) -> None:
         self._span = span
+        self._end = end
 
     def end(self, error: BaseException | None = None, attributes: Mapping[str, str | int] | None = None) -> None:
         """Ends the span; its status is an error when there was one."""
@@ -163,7 +181,7 @@ class RequestSpan:
                 span.set_attributes(attributes)
             if error is not None:
                 _fail(span, _type(error), None)
-        span.end()
+        self._end(span)
 
 
 def _tell(context: Context, span: trace.Span) -> None:
