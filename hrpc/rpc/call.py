@@ -38,7 +38,7 @@ class Call:
     code_given: grpc.StatusCode | None = None
     """The code that the handler has set."""
     _aborted = False
-    _begun = False
+    _beginning: asyncio.Future[None] | None = None
 
     def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
         """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
@@ -68,14 +68,14 @@ class Call:
         method takes no second one, and would never see the status behind it."""
         if not self._counts.response_streaming:
             raise TypeError("context.write: this method has one response, which its handler returns")
-        if not self._begun:
+        if self._beginning is None or not self._beginning.done():
             await self.begin()
         await self._raw.write(response)
         self._counts.sent += 1
 
     async def sending(self) -> None:
         """Counts a response that somebody else sends now."""
-        if not self._begun:
+        if self._beginning is None or not self._beginning.done():
             await self.begin()
         self._counts.sent += 1
 
@@ -103,7 +103,10 @@ class Call:
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Sends metadata ahead of the response. Raises ValueError for what cannot be sent."""
-        await self.begin(metadata.checked(initial_metadata))
+        checked = metadata.checked(initial_metadata)
+        if self._beginning is not None:
+            await self._raw.send_initial_metadata(checked)  # which says that it was sent already
+        await self.begin(checked)
 
     async def begin(self, initial_metadata: metadata.Metadata = ()) -> None:
         """Sends the initial metadata to its end, also when the deadline passes meanwhile.
@@ -111,8 +114,9 @@ class Call:
         gRPC sends it along with a first response, and once more with the status when that response was cancelled
         half-way; which is an error, and the client would never see the status.
         """
-        self._begun = True
-        sending = asyncio.ensure_future(self._raw.send_initial_metadata(initial_metadata))
+        if self._beginning is None:
+            self._beginning = asyncio.ensure_future(self._raw.send_initial_metadata(initial_metadata))
+        sending = self._beginning
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:

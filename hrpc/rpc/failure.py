@@ -67,10 +67,13 @@ class Failures:
         if isinstance(error, GeneratorExit | Unwanted):
             call.status = grpc.StatusCode.CANCELLED
             raise error
-        if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
+        is_gone = _is_client_gone(error)
+        if is_gone or (isinstance(error, asyncio.CancelledError) and _task_is_cancelled()):
             remaining = call.time_remaining()
             late = remaining is not None and remaining < _DEADLINE_MARGIN
             call.status = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            if is_gone:
+                raise asyncio.CancelledError from None
             raise error
         metadata = _set_by_handler(call)
         status, failure = self._told(error, call.method, ROOM - size_of(metadata))
@@ -147,6 +150,12 @@ def _set_by_handler(call: Call) -> Metadata:
 def _words(error: BaseException) -> str:
     # As text grpc.aio's own error is a drawing of several lines.
     return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else str(error)
+
+
+def _is_client_gone(error: BaseException) -> bool:
+    # A response that grpc.aio could not send; it may say so before it cancels the handler. What it could not even begin
+    # to send, such as a second response at the same time, is a mistake of the handler's, and begins otherwise.
+    return isinstance(error, grpc.aio.InternalError) and str(error).startswith('Failed "execute_batch"')
 
 
 def _is_upstream_away(error: BaseException) -> bool:

@@ -219,3 +219,21 @@ async def test_a_stream_whose_first_response_is_cancelled_half_way_has_a_status(
         assert caught.value.code() is code
         assert "the deadline of the call has passed" in caught.value.details() or code is NOT_FOUND
         assert await handled(server, "Stream") == {code: 1}
+
+
+async def test_a_connection_that_is_lost_while_a_stream_is_written_is_a_cancelled_call(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def large(_: bytes, __: Any) -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1_000_000)
+
+    server = a_server()
+    server.add_registered_method_handlers("test.S", {"Large": grpc.unary_stream_rpc_method_handler(large)})
+    async with server:
+        for _number in range(5):
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                stream = channel.unary_stream("/test.S/Large")(b"")
+                await stream.read()
+        assert await handled(server, "Large") == {grpc.StatusCode.CANCELLED: 5}
+    assert '"level": "error"' not in capsys.readouterr().out
