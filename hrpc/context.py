@@ -130,9 +130,8 @@ def current() -> Context | None:
     return _current.get()
 
 
-def enter(context: Context) -> Token[Context | None]:
-    """Makes `context` the current one, of this task and of those that it starts from now on."""
-    return _current.set(context)
+enter = _current.set
+"""Makes a context the current one, of this task and of those that it starts from now on; gives what `leave` takes."""
 
 
 def leave(token: Token[Context | None]) -> None:
@@ -166,25 +165,24 @@ def background_context(timeout: float | None = BACKGROUND_TIMEOUT) -> Iterator[C
         yield context
 
 
-def new() -> Context:
-    """The first context of a new trace."""
-    try:
-        return Context(*_ids.pop())
-    except IndexError:
-        return Context(*_more_ids())
-
-
 # IDs made beforehand: between two calls of a server nothing of Python stays in the caches of its processor, where
 # making one pair at a time costs ten times as much as in a row.
 _ids: list[tuple[str, str]] = []
 os.register_at_fork(after_in_child=_ids.clear)
 
 
-def _more_ids() -> tuple[str, str]:
-    for _ in range(_IDS_AT_ONCE):
-        ids = getrandbits(192).to_bytes(24, "big").hex()
-        _ids.append((ids[:32], ids[32:]))
-    return ids[:32], getrandbits(64).to_bytes(8, "big").hex()
+def new() -> Context:
+    """The first context of a new trace."""
+    try:
+        return Context(*_ids.pop())
+    except IndexError:
+        _ids.extend(_new_ids() for _ in range(_IDS_AT_ONCE))
+        return Context(*_new_ids())
+
+
+def _new_ids() -> tuple[str, str]:
+    ids = getrandbits(192).to_bytes(24, "big").hex()
+    return ids[:32], ids[32:]
 
 
 def from_metadata(metadata: Any, peer: str = "") -> Context:

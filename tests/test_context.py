@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -180,3 +183,24 @@ def test_headers_that_grpc_could_not_send_on_are_not_passed_on() -> None:
 @pytest.mark.parametrize("timeout", [1e10, 1e300, float("inf")])
 def test_a_timeout_for_ever_is_a_number_that_go_can_read(timeout: float) -> None:
     assert 0 < json.loads(Context("t").message("a", timeout))["request_timeout"] < 2**63
+
+
+def test_no_two_contexts_share_an_id_in_threads_or_after_a_fork() -> None:
+    made: list[tuple[str, str]] = []
+
+    def make() -> None:
+        for _ in range(1000):
+            found = context.new()
+            made.append((found.trace_id, found.span_id))
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({trace_id for trace_id, _ in made}) == len({span_id for _, span_id in made}) == 4000
+
+    tell = 'os.write(1, f"{context.new().trace_id} ".encode())'
+    code = f"import os; from hrpc import context; context.new(); os.fork(); {tell}"
+    both = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(both)) == 2

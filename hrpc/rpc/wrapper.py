@@ -128,7 +128,10 @@ class Wrapper:
                     if auth is not None:
                         await auth(call)
                     if read is not None:
-                        request = _read(read, request)
+                        try:
+                            request = read(request)
+                        except Exception as unreadable:
+                            raise UnreadableRequest from unreadable
                     response = await body(Requests(request, counts) if request_streaming else request, call)
                 finally:
                     # Before the answer leaves: the caller's next call finds the place free.
@@ -159,13 +162,6 @@ class Wrapper:
 def _is_coroutine(behaviour: Callable[..., Any]) -> bool:
     # Of an object with an async __call__, inspect itself does not say that it is a coroutine function.
     return inspect.iscoroutinefunction(behaviour) or inspect.iscoroutinefunction(type(behaviour).__call__)
-
-
-def _read(read: Callable[[bytes], Any], request: bytes) -> Any:
-    try:
-        return read(request)
-    except Exception as error:
-        raise UnreadableRequest from error
 
 
 async def _abort(raw: Any, *answer: Any) -> None:
