@@ -20,7 +20,7 @@ from opentelemetry import trace
 
 import hrpc
 from hrpc.errors import OptionError, StartError
-from tests.echo import call
+from tests.echo import add_echo, call
 from tests.eventually import eventually
 from tests.process import running, script
 from tests.tracing.collector import collecting
@@ -31,7 +31,9 @@ tracer = trace.get_tracer("tests")
 
 def a_server(*options: hrpc.Option) -> hrpc.Server:
     common = (hrpc.with_server_name("traced"), hrpc.with_listen_port(0, host="127.0.0.1"))
-    return hrpc.new_server(*common, *options)
+    server = hrpc.new_server(*common, *options)
+    add_echo(server)
+    return server
 
 
 def work(name: str = "work") -> None:
@@ -352,8 +354,11 @@ sys.meta_path.insert(0, Absent())
 import asyncio, hrpc
 """
 SERVED = """
+import grpc
 async def main():
-    async with hrpc.new_server(hrpc.with_server_name("bare"), hrpc.with_listen_port(0, host="127.0.0.1")):
+    server = hrpc.new_server(hrpc.with_server_name("bare"), hrpc.with_listen_port(0, host="127.0.0.1"))
+    server.add_registered_method_handlers("a.B", {"C": grpc.unary_unary_rpc_method_handler(main)})
+    async with server:
         print("served")
 asyncio.run(main())
 assert not [name for name in sys.modules if name.startswith(("opentelemetry", "hrpc.tracing"))]
