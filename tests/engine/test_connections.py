@@ -18,7 +18,6 @@ from tests.server.recorded import a_server
 
 STATE = grpc.ChannelConnectivity
 UNLIMITED = [("grpc.max_receive_message_length", -1)]
-NO_RETRIES = ("grpc.enable_retries", 0)
 
 
 async def left(channel: grpc.aio.Channel, state: grpc.ChannelConnectivity) -> grpc.ChannelConnectivity:
@@ -54,7 +53,7 @@ async def test_connections_above_an_age_are_replaced_and_no_short_call_fails() -
         return request
 
     async with a_server(hrpc.with_keepalive(age=0.1, age_grace=10), Peer=peer) as server:
-        async with grpc.aio.insecure_channel(server.address, [NO_RETRIES]) as channel, asyncio.timeout(20):
+        async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(20):
             while len(peers) < 3:
                 assert await call(channel, "Peer") == b"x"
 
