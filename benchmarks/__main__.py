@@ -41,15 +41,17 @@ def main() -> int:
         print("h2load is missing; install nghttp2-client")
         return 1
     os.sched_setaffinity(0, {machine.LOAD_CORE})
-    if machine.load_average() > QUIET:
-        print(f"the machine is busy (load {machine.load_average():.1f}): expect noise", file=sys.stderr)
+    load = machine.load_average()
+    if load > QUIET:
+        print(f"the machine is busy (load {load:.1f}): expect noise", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="hrpc-bench-") as folder:
         plan = Plan.quick(Path(folder)) if given.quick else Plan(Path(folder))
         plan = replace(plan, rounds=given.rounds or plan.rounds, seconds=given.seconds or plan.seconds)
         tables = list(_run(given.parts or PARTS, plan))
     is_whole = not given.quick and not given.parts
     output = ROOT / "benchmarks/results" if is_whole else ROOT / ".cache/benchmarks"
-    _write(tables, output, ROOT / "docs" if is_whole else output)
+    described = {"day": time.strftime("%Y-%m-%d"), "load average before": f"{load:.1f}", **machine.described()}
+    _write(described, tables, output, ROOT / "docs" if is_whole else output)
     return 0
 
 
@@ -70,14 +72,13 @@ def _run(parts: Iterable[str], plan: Plan) -> Iterable[Table]:
             yield table
 
 
-def _write(tables: list[Table], results: Path, docs: Path) -> None:
+def _write(described: dict[str, str], tables: list[Table], results: Path, docs: Path) -> None:
     results.mkdir(parents=True, exist_ok=True)
-    described = {"day": time.strftime("%Y-%m-%d"), **machine.described()}
     found = {"machine": described, "tables": [asdict(table) for table in tables]}
     (results / "latest.json").write_text(json.dumps(found, indent=1) + "\n")
     charted = next((table for table in tables if table.key == "stack"), None)
     if charted is not None:
-        (docs / "performance.svg").write_text(chart.drawn(charted, "calls"))
+        (docs / "performance.svg").write_text(chart.drawn(charted, "calls per CPU time"))
     (docs / "performance.md").write_text(page.written(described, tables, "make bench"))
     print(f"written: {results / 'latest.json'} and {docs / 'performance.md'}")
 

@@ -17,6 +17,7 @@ one core, and are loaded one after another from the other core, in rounds whose 
 of each are checked before and after. A figure is the median of the ratios within one round; its lowest and highest
 round stand behind it. Differences under 5 % are noise, and only ratios mean anything on another machine. *Calls* are
 those answered in a second; *calls per CPU time* are those that a second of the server's processor time is enough for.
+The two are the same where nothing else runs; the second is less disturbed where something does.
 
 ![{title}](performance.svg)
 

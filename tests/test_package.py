@@ -41,3 +41,16 @@ def test_import_hrpc_imports_no_driver_and_nothing_that_only_a_running_server_ne
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     heavy = {"aiohttp", "consul", "aiomysql", "pymysql", "redis", "loguru", "prometheus_client", "click", "requests"}
     assert not heavy & set(loaded)
+
+
+def test_a_start_without_probes_and_metrics_imports_no_http_server() -> None:
+    code = (
+        "import asyncio, sys, hrpc\n"
+        "async def main():\n"
+        "    async with hrpc.new_server(hrpc.with_server_name('a'), hrpc.with_listen_port(0, '127.0.0.1')):\n"
+        "        print('LOADED', *sys.modules)\n"
+        "asyncio.run(main())"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = next(line for line in output.splitlines() if line.startswith("LOADED")).split()
+    assert not {"aiohttp", "prometheus_client"} & set(loaded)

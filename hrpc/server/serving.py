@@ -10,7 +10,6 @@ from loguru import logger
 
 from hrpc import _runtime, listener
 from hrpc.abc import Engine
-from hrpc.health import http
 from hrpc.health.service import HealthService
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
@@ -28,6 +27,8 @@ from hrpc.server.parts import Parts
 
 def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
     """Answers health probes; gives the port."""
+    from hrpc.health import http  # and with it aiohttp, which takes longer to import than all else of a start
+
     option = "hrpc.with_health_check(port=…)"
     return listener.serve_http("health check", parts.settings.host, port, option, http.routes(parts.health))
 
