@@ -16,7 +16,12 @@ from hrpc.testing.servers import reserved_port
 
 ROOT = Path(__file__).parents[1]
 END_LIMIT = 30.0
-_FOREIGN = ("CONFIGS_", "CONSUL_", "HRPC_", "GRPC_")
+_FOREIGN = ("CONFIGS_", "CONSUL_", "HRPC_", "GRPC_", "PYTHONDONTWRITEBYTECODE")
+
+
+def environ() -> dict[str, str]:
+    """That of this process, less what would change a server; modules are compiled once, as installed ones are."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
 
 
 class Instance:
@@ -26,14 +31,13 @@ class Instance:
         self.variant = variant
         self.port = port
         self._output = output
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         module = f"benchmarks.servers.{variant.module}"
         command = [sys.executable, "-m", module, "--port", str(port), *variant.arguments]
         with output.open("w") as file:
             self._process = subprocess.Popen(
                 machine.pinned(machine.SERVER_CORE, *command),
                 cwd=ROOT,
-                env=environ | dict(variant.environ),
+                env=environ() | dict(variant.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

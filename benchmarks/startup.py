@@ -58,5 +58,6 @@ def _rows(figures: Mapping[str, Mapping[str, Spread]]) -> tuple[Row, ...]:
 def _import(module: str) -> float:
     code = "pass" if module == _NOTHING else f"import {module}"
     began = time.perf_counter()
-    subprocess.run(machine.pinned(machine.SERVER_CORE, sys.executable, "-c", code), cwd=fleet.ROOT, check=True)
+    command = machine.pinned(machine.SERVER_CORE, sys.executable, "-c", code)
+    subprocess.run(command, cwd=fleet.ROOT, env=fleet.environ(), check=True)
     return time.perf_counter() - began
