@@ -8,8 +8,8 @@ to take out, and what it restricted is allowed from then on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from hrpc.errors import OptionError
 
@@ -23,8 +23,7 @@ PROVEN_ON = ("0.5.0",)
 """The versions of pygrpc-native that the conformance tests have been run on."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
+class EngineSettings(NamedTuple):
     """Which engine serves gRPC. See `with_engine`."""
 
     kind: Literal["grpcio", "native"] = "grpcio"
@@ -33,8 +32,7 @@ class EngineSettings:
     fast: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Restriction:
+class Restriction(NamedTuple):
     """One thing that the native engine does not do as grpcio does.
 
     `answer` is what hrpc does about it. `reason` is what a user is told; `uses` tells which option asks for it.
@@ -90,7 +88,7 @@ def settled(settings: Settings, environ: Mapping[str, str]) -> Settings:
     if kind and kind not in KINDS:
         raise OptionError(f"{ENVIRONMENT}={kind!r} in the environment: takes grpcio or native")
     if kind:
-        settings = replace(settings, engine=replace(settings.engine, kind=cast(Literal["grpcio", "native"], kind)))
+        settings = replace(settings, engine=settings.engine._replace(kind=cast(Literal["grpcio", "native"], kind)))
     if settings.engine.kind == "native":
         _check(settings, f"{ENVIRONMENT}=native" if kind else 'hrpc.with_engine("native")')
         if "channelz" in RESTRICTIONS:

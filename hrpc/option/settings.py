@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.consul import Consul, from_environment
-from hrpc.option.limits import Auth, BreakerSettings, ConcurrencyLimits, RateLimits
+from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
 
 Hook = Callable[[], Any]
@@ -33,8 +33,7 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
+class Certificates(NamedTuple):
     """Paths of the server's PEM files: the certificate with its chain, its private key, and who vouches for clients."""
 
     public: str
@@ -42,8 +41,7 @@ class Certificates:
     client_ca: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCertificates:
+class ClientCertificates(NamedTuple):
     """How other services are called over TLS: paths of PEM files, and whom to expect. See `with_client_certs`."""
 
     ca: str
@@ -53,16 +51,14 @@ class ClientCertificates:
     allow_plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MessageLimits:
+class MessageLimits(NamedTuple):
     """How large one message may be, in bytes. See `with_message_limits`."""
 
     receive: int = 4 * 1024 * 1024
     send: int = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Keepalive:
+class Keepalive(NamedTuple):
     """When connections are asked for a sign of life, and when they are closed, in seconds. See `with_keepalive`."""
 
     time: float = 10.0
@@ -74,22 +70,20 @@ class Keepalive:
     age_grace: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationSettings:
+class RegistrationSettings(NamedTuple):
     """What the service says of itself in Consul. See `with_registration`."""
 
     address: str | None = None
     weight: int = 1
     version: str | None = None
     tags: tuple[str, ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = NOTHING
     check_interval: float = 5.0
     check_timeout: float = 3.0
     deregister_after: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class StopSettings:
+class StopSettings(NamedTuple):
     """The waits and limits of a stop, in seconds. See `with_graceful_stop`."""
 
     drain_delay: float | None = None
@@ -97,8 +91,7 @@ class StopSettings:
     step_limit: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(NamedTuple):
     """The log line of each call. See `with_audit_log`."""
 
     enabled: bool = True
@@ -109,8 +102,7 @@ class AuditSettings:
     redact: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorSettings:
+class ErrorSettings(NamedTuple):
     """What of an error a caller sees; None is as it is usual where the service runs. See `with_error_details`."""
 
     host: bool | None = None
@@ -119,12 +111,11 @@ class ErrorSettings:
     source: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """The longest that calls may take, in seconds; None for no limit. See `with_default_timeout`."""
 
     default: float | None = None
-    methods: Mapping[str, float | None] = field(default_factory=dict)
+    methods: Mapping[str, float | None] = NOTHING
 
     def of(self, path: str) -> float | None:
         """The limit for ``/package.Service/Method``: its own, else its service's, else the default."""
@@ -140,8 +131,7 @@ def of_method(values: Mapping[str, T], path: str, default: T) -> T:
     return values.get(method, values.get(method.partition("/")[0], default))
 
 
-@dataclass(frozen=True, slots=True)
-class TracingSettings:
+class TracingSettings(NamedTuple):
     """How calls are traced, as far as the code says it. See `with_tracing`."""
 
     ratio: float | None = None
@@ -160,14 +150,14 @@ class Settings:
     databases: tuple[Database, ...] = ()
     upstreams: tuple[str, ...] = ()
     target: Literal["auto", "name", "address"] = "auto"
-    registration: RegistrationSettings = RegistrationSettings()
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     health_port: int | None = None
     metrics_port: int | None = None
     metrics_buckets: tuple[float, ...] = DEFAULT_BUCKETS
     certificates: Certificates | None = None
     client_certificates: ClientCertificates | None = None
-    message_limits: MessageLimits = MessageLimits()
-    keepalive: Keepalive = Keepalive()
+    message_limits: MessageLimits = field(default_factory=MessageLimits)
+    keepalive: Keepalive = field(default_factory=Keepalive)
     compression: Literal["gzip", "deflate"] | None = None
     max_streams: int | None = None
     reflection: bool | None = None
@@ -175,11 +165,11 @@ class Settings:
     interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
-    stop: StopSettings = StopSettings()
-    timeouts: Timeouts = Timeouts()
+    stop: StopSettings = field(default_factory=StopSettings)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     handler_threads: int = 32
     engine: EngineSettings = field(default_factory=EngineSettings)
-    errors: ErrorSettings = ErrorSettings()
+    errors: ErrorSettings = field(default_factory=ErrorSettings)
     event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     not_found: bool = False
     rate_limits: RateLimits = field(default_factory=RateLimits)
@@ -187,7 +177,7 @@ class Settings:
     auth: Auth | None = None
     breaker: BreakerSettings | None = None
     stack_skip: int = 1
-    audit: AuditSettings = AuditSettings()
+    audit: AuditSettings = field(default_factory=AuditSettings)
     tracing: TracingSettings | None = None
 
     @property
@@ -207,7 +197,7 @@ class Settings:
         """`errors`, where None has become what is usual in this environment."""
         usual = self.environment is not Environment.PRODUCTION
         host, context = (usual if flag is None else flag for flag in (self.errors.host, self.errors.context))
-        return replace(self.errors, host=host, context=context)
+        return self.errors._replace(host=host, context=context)
 
 
 @dataclass(frozen=True, slots=True)
