@@ -30,6 +30,12 @@ def test_a_message_of_the_go_framework_is_read() -> None:
     assert 0.9 < remaining <= 1.0
 
 
+def test_spaces_around_a_message_and_what_comes_after_it_are_read_as_json_does() -> None:
+    message = '{"trace_id":"abcd"}'
+    assert from_metadata([(METADATA_KEY, f" {message}\t")]).trace_id == "abcd"
+    assert from_metadata([(METADATA_KEY, f"{message}{message}")]).trace_id != "abcd"
+
+
 def test_what_is_written_is_what_is_read() -> None:
     sent = Context("t")
     sent.namespace, sent.deadline = "ns", time.monotonic() + 5
