@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import grpc
 
@@ -72,6 +72,12 @@ class Database(Protocol):
 KEEPALIVE_META = "keepalive"
 """The key of an instance's meta that says how many seconds it wants between two pings of a client."""
 
+VERSION_META = "version"
+"""The key of an instance's meta that says which version it is."""
+
+ZONE_META = "zone"
+"""The key of an instance's meta that says in which part of its datacenter it runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -84,16 +90,56 @@ class Instance:
     weight: int = 1
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    datacenter: str = ""
 
     @property
     def endpoint(self) -> str:
         """``host:port``, with an IPv6 address in brackets."""
         return endpoint(self.address, self.port)
 
+    @property
+    def zone(self) -> str:
+        """The part of the datacenter it runs in; empty when it has not said."""
+        return self.meta.get(ZONE_META, "")
+
+    @property
+    def version(self) -> str | None:
+        """The version it has registered; None when it has not said."""
+        return self.meta.get(VERSION_META)
+
 
 def endpoint(host: str, port: int) -> str:
     """``host:port``, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Selection(NamedTuple):
+    """Which instances of a service are wanted; two that are equal are followed once."""
+
+    name: str
+    tags: tuple[str, ...] = ()
+    """All of which an instance has to have."""
+    version: str | None = None
+    """Its version; None for any."""
+    datacenters: tuple[str, ...] = ()
+    """Where to look, in order of preference: the next one counts while those before it have no instance that is well.
+    Empty for the registry's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReport:
+    """How following a value goes."""
+
+    index: int | None
+    """What the source numbers its newest answer with; None before the first one, and after an error."""
+    age: float
+    """Seconds since the source last confirmed the value; infinite before its first answer."""
+    error: str | None
+    """Why it is not followed at the moment; None when it is."""
+    held_for: float | None
+    """Seconds for which the value has been kept although the source says that it is empty; None when it is not."""
+    changes: int
+    """How often the value has changed."""
 
 
 class Watched(Protocol[T_co]):
@@ -116,15 +162,24 @@ class Watched(Protocol[T_co]):
     async def ready(self, timeout: float) -> None:
         """Waits for the first answer, at most `timeout` seconds; raises the source's last error."""
 
+    def report(self) -> WatchReport:
+        """How following it goes."""
+
 
 class Discovery(Protocol):
     """Finds the instances of services."""
 
-    def instances(self, name: str, tag: str) -> Watched[Sequence[Instance]]:
-        """The instances of `name` with `tag` that pass their checks. The first call for a name begins its watch."""
+    def instances(self, selection: Selection) -> Watched[Sequence[Instance]]:
+        """The instances that pass their checks. The first call for a selection begins its watch."""
 
-    def fetch_instances(self, name: str, tag: str) -> Sequence[Instance]:
+    def fetch_instances(self, selection: Selection) -> Sequence[Instance]:
         """The same, asked for now. Blocks the calling thread; for the first use of a name that nobody announced."""
+
+    def release(self, selection: Selection) -> None:
+        """Ends the watch of a selection that nobody reads any more. Called in the event loop."""
+
+    async def services(self) -> Mapping[str, Sequence[str]]:
+        """The names of all services, with all tags that instances of theirs have."""
 
 
 class KeyValue(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from hrpc.abc import Instance, Registration
+from hrpc.abc import Instance, Registration, Selection
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
 from hrpc.consul.transport import Transport, until_answered
@@ -45,7 +45,7 @@ class Client:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._watches: dict[Hashable, Watch[Any]] = {}
-        self._running: list[asyncio.Task[None]] = []
+        self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._registrar = Registrar(transport, self._queries.api)
 
     @property
@@ -57,18 +57,29 @@ class Client:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
         return self._registrar.registered(registration)
 
-    def instances(self, name: str, tag: str) -> Watch[tuple[Instance, ...]]:
-        """The passing instances of `name` with `tag`, followed."""
+    def instances(self, selection: Selection) -> Watch[tuple[Instance, ...]]:
+        """The passing instances of a selection, followed."""
 
         async def query(index: int | None, wait: float) -> tuple[int, tuple[Instance, ...]]:
-            return await self._queries.instances(name, tag, index, wait)
+            return await self._queries.instances(selection, index, wait)
 
-        return self._watch(("service", name, tag), f"service {name!r}", query, (), EMPTY_HOLD)
+        return self._watch(selection, f"service {selection.name!r}", query, (), EMPTY_HOLD)
 
-    def fetch_instances(self, name: str, tag: str) -> tuple[Instance, ...]:
-        """The passing instances of `name` with `tag`, asked for now; blocks the thread."""
-        with self._transport.requests.traced("GET", f"/v1/health/service/{name}"):
-            return fetch(self._consul, lambda queries: queries.instances(name, tag))[1]
+    def fetch_instances(self, selection: Selection) -> tuple[Instance, ...]:
+        """The passing instances of a selection, asked for now; blocks the thread."""
+        with self._transport.requests.traced("GET", f"/v1/health/service/{selection.name}"):
+            return fetch(self._consul, lambda queries: queries.instances(selection))[1]
+
+    def release(self, selection: Selection) -> None:
+        """Ends the watch of a selection."""
+        if self._watches.pop(selection, None) is not None:
+            task = self._running.pop(selection, None)
+            if task is not None:
+                task.cancel()
+
+    async def services(self) -> Mapping[str, Sequence[str]]:
+        """The names of all services, with all tags that instances of theirs have."""
+        return await self._queries.services()
 
     async def read(self, key: str) -> bytes | None:
         """The value of a key now; None when there is none."""
@@ -97,7 +108,7 @@ class Client:
 
     def end_watches(self) -> None:
         """Cancels all watches."""
-        for task in self._running:
+        for task in self._running.values():
             task.cancel()
 
     def _watch(
@@ -110,17 +121,22 @@ class Client:
     ) -> Watch[T]:
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches.setdefault(key, Watch(name, query, empty, hold))
+            made: Watch[T] = Watch(name, query, empty, hold)
+            watch = self._watches.setdefault(key, made)
+            if watch is not made:
+                return watch  # another thread was quicker
             if _runs_in(self._loop):
-                self._follow(watch)
+                self._follow(key, watch)
             else:
-                self._loop.call_soon_threadsafe(self._follow, watch)
+                self._loop.call_soon_threadsafe(self._follow, key, watch)
         return watch
 
-    def _follow(self, watch: Watch[Any]) -> None:
+    def _follow(self, key: Hashable, watch: Watch[Any]) -> None:
+        if self._watches.get(key) is not watch:
+            return
         # In a context of its own: it outlives the call that was the first to ask, and is no part of its trace.
         run = self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}", context=contextvars.Context())
-        self._running.append(run)
+        self._running[key] = run
 
 
 def _runs_in(loop: asyncio.AbstractEventLoop) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from consul import base
 
-from hrpc.abc import Instance
+from hrpc.abc import Instance, Selection
 from hrpc.consul.transport import Transport
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
@@ -53,23 +53,42 @@ class Queries:
             raise self._transport.not_consul(f"GET /v1/kv/{key}", 200) from error
 
     async def instances(
-        self, name: str, tag: str, index: int | None = None, wait: float = 0.0
+        self, selection: Selection, index: int | None = None, wait: float = 0.0
     ) -> tuple[int, tuple[Instance, ...]]:
-        """The instances of a service with this tag that pass their checks, and their index."""
+        """The instances that pass their checks, and their index. Asks in one datacenter: the first of the selection."""
+        datacenter = selection.datacenters[0] if selection.datacenters else self._datacenter
         params = [("passing", "1"), ("stale", "")]
-        params += [("tag", tag)] if tag else []
-        params += [("dc", self._datacenter)] if self._datacenter else []
+        params += [("tag", tag) for tag in selection.tags]
+        params += [("dc", datacenter)] if datacenter else []
         params += [("index", str(index)), ("wait", f"{wait:g}s")] if index else []
-        path = f"/v1/health/service/{name}"
+        path = f"/v1/health/service/{selection.name}"
         response = await self._transport.request("GET", path, params, wait=wait if index else 0.0)
-        if response.headers.get("X-Consul-KnownLeader") == "false":
-            raise ConsulUnreachable(f"the servers behind Consul at {self._transport.address} have no leader")
+        self._refuse_leaderless(response)
         entries = self._transport.json(f"GET {path}", response, list)
         try:
-            found = tuple(sorted((_instance(entry) for entry in entries), key=lambda instance: instance.id))
-            return int(response.headers.get("X-Consul-Index") or 0), found
+            found = (_instance(entry) for entry in entries)
+            wanted = (each for each in found if selection.version is None or each.version == selection.version)
+            instances = tuple(sorted(wanted, key=lambda instance: instance.id))
+            return int(response.headers.get("X-Consul-Index") or 0), instances
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._transport.not_consul(f"GET {path}", response.code) from error
+
+    async def services(self) -> dict[str, tuple[str, ...]]:
+        """The names of all services, with all tags that instances of theirs have."""
+        path = "/v1/catalog/services"
+        params = [("stale", "")] + ([("dc", self._datacenter)] if self._datacenter else [])
+        response = await self._transport.request("GET", path, params)
+        self._refuse_leaderless(response)
+        found = self._transport.json(f"GET {path}", response, dict)
+        try:
+            return {name: tuple(tags) for name, tags in found.items()}
+        except TypeError as error:
+            raise self._transport.not_consul(f"GET {path}", response.code) from error
+
+    def _refuse_leaderless(self, response: base.Response) -> None:
+        # Such servers answer from what they have, which may be nothing.
+        if response.headers.get("X-Consul-KnownLeader") == "false":
+            raise ConsulUnreachable(f"the servers behind Consul at {self._transport.address} have no leader")
 
 
 def _instance(entry: dict[str, Any]) -> Instance:
@@ -82,6 +101,7 @@ def _instance(entry: dict[str, Any]) -> Instance:
         weight=(service.get("Weights") or {}).get("Passing", 1),
         tags=tuple(service.get("Tags") or ()),
         meta=service.get("Meta") or {},
+        datacenter=entry["Node"].get("Datacenter") or "",
     )
 
 

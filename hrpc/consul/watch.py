@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from loguru import logger
 
+from hrpc.abc import WatchReport
 from hrpc.errors import ConsulError, ConsulUnreachable
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ class Watch(Generic[T]):
         self._callbacks: list[Callable[[], None]] = []
         self._answered = asyncio.Event()
         self._error: ConsulError | None = None
+        self._index: int | None = None
+        self._changes = 0
 
     @property
     def known(self) -> bool:
@@ -73,6 +76,12 @@ class Watch(Generic[T]):
         except TimeoutError:
             raise self._error or ConsulUnreachable(f"{self.name}: no answer from Consul within {timeout:g} s") from None
 
+    def report(self) -> WatchReport:
+        """How following it goes."""
+        held = None if self._held_until == math.inf else time.monotonic() - (self._held_until - self._hold)
+        error = None if self._error is None else str(self._error)
+        return WatchReport(self._index, self.age(), error, held, self._changes)
+
     def accept(self, value: T) -> None:
         """Takes a value that Consul has just given."""
         self._confirmed = time.monotonic()
@@ -80,20 +89,20 @@ class Watch(Generic[T]):
         changed, self.value = value != self.value, value
         self._answered.set()
         if changed:
+            self._changes += 1
             for callback in self._callbacks:
                 callback()
 
     async def run(self) -> None:
         """Follows the value until cancelled; heals for ever."""
-        index: int | None = None
         failures = 0
         while True:
             try:
-                index = await self._round(index)
+                self._index = await self._round(self._index)
             except ConsulError as error:
                 if self._error is None:
                     logger.warning("{}: not followed at the moment: {}", self.name, error)
-                self._error, index = error, None
+                self._error, self._index = error, None
                 await asyncio.sleep(backoff(failures))
                 failures += 1
             else:

@@ -27,7 +27,7 @@ from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
-from hrpc.service.directory import Directory
+from hrpc.service.directory import Directory, Wish
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
@@ -256,7 +256,7 @@ class Running:
     @asynccontextmanager
     async def _upstreams(self, directory: Directory) -> AsyncIterator[None]:
         for name in self.settings.upstreams:
-            entry = directory.entry(name, None)
+            entry = directory.entry(Wish(name))
             await entry.answered(UPSTREAM_LIMIT)
             if not entry.instances:
                 logger.warning("upstream {!r}: no instance passes its checks yet", name)

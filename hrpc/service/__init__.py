@@ -14,37 +14,53 @@ What is known of a service is followed from its first use on; `hrpc.with_upstrea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hrpc import _runtime
 from hrpc.service.channel import Channel
-from hrpc.service.directory import Directory, Service
+from hrpc.service.directory import Directory, Wish
+from hrpc.service.entry import Service
 
 __all__ = ["Channel", "Service", "channel", "get", "ready"]
 
 slot = _runtime.Slot[Directory]("service", "hrpc.with_consul(…)")
 
 
-def get(name: str, tag: str | None = None) -> Service:
+def get(
+    name: str, tag: str | Sequence[str] | None = None, *, version: str | None = None, datacenters: Sequence[str] = ()
+) -> Service:
     """One instance that passes its checks; of those with the highest weight, each in turn.
 
-    `tag` is the environment when not given. Costs no request, but for the first use of a name that
-    `hrpc.with_upstreams` did not announce: that one asks Consul and blocks for so long; `ready` does not.
+    `tag` is the environment when not given; of several, an instance has to have all. `version` is that of
+    `hrpc.with_registration`. `datacenters` are in order of preference: the next one counts while those before it have
+    no instance that is well. Costs no request, but for the first use of a name that `hrpc.with_upstreams` did not
+    announce: that one asks Consul and blocks for so long; `ready` does not.
 
     Raises `ServiceNotFound`, `NotRunning` or `ConsulError`.
     """
-    return slot.get().get(name, tag)
+    return slot.get().get(Wish.of(name, tag, version, datacenters))
 
 
-async def ready(name: str, tag: str | None = None, timeout: float = 5.0) -> None:
+async def ready(
+    name: str,
+    tag: str | Sequence[str] | None = None,
+    timeout: float = 5.0,
+    *,
+    version: str | None = None,
+    datacenters: Sequence[str] = (),
+) -> None:
     """Waits until an instance of the service is known, at most `timeout` seconds.
 
     Raises `ServiceNotFound`, `NotRunning` or `ConsulError`.
     """
-    await slot.get().ready(name, tag, timeout)
+    await slot.get().ready(Wish.of(name, tag, version, datacenters), timeout)
 
 
-def channel(name: str, tag: str | None = None) -> Channel:
+def channel(
+    name: str, tag: str | Sequence[str] | None = None, *, version: str | None = None, datacenters: Sequence[str] = ()
+) -> Channel:
     """A channel to all instances that pass their checks, each call to the next one. Raises `NotRunning`.
 
     It is shared: leaving the ``async with`` closes nothing, the connections end with their instance or the server.
     """
-    return slot.get().channel(name, tag)
+    return slot.get().channel(Wish.of(name, tag, version, datacenters))
