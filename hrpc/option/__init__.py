@@ -5,6 +5,8 @@ An option is checked where it is made; what only shows when all are known is che
 """
 
 from hrpc.option.audit import with_audit_log
+from hrpc.option.balancer import Balancers, BalancerSettings
+from hrpc.option.balancing import with_balancer
 from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
 from hrpc.option.diagnostics import with_channelz, with_reflection
@@ -52,6 +54,8 @@ from hrpc.option.transport import with_compression, with_keepalive, with_max_str
 
 __all__ = [
     "AuditSettings",
+    "BalancerSettings",
+    "Balancers",
     "Certificates",
     "ClientCertificates",
     "Consul",
@@ -70,6 +74,7 @@ __all__ = [
     "of_method",
     "with_audit_log",
     "with_auth",
+    "with_balancer",
     "with_channelz",
     "with_circuit_breaker",
     "with_client_certs",

@@ -12,6 +12,9 @@ from hrpc.option.settings import Hook
 T = TypeVar("T")
 
 _DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+METADATA_KEY = re.compile(r"[a-z0-9_.-]+", re.ASCII)
+"""The keys of metadata (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Custom-Metadata")."""
+
 _METHOD = re.compile(r"/?[\w.]+(/\w+)?", re.ASCII)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from hrpc.abc import Database
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
+from hrpc.option.balancer import Balancers
 from hrpc.option.consul import Consul, from_environment
 from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
@@ -176,6 +177,7 @@ class Settings:
     concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     auth: Auth | None = None
     breaker: BreakerSettings | None = None
+    balancers: Balancers = field(default_factory=Balancers)
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
     tracing: TracingSettings | None = None
