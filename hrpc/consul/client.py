@@ -24,14 +24,17 @@ async def connect(consul: Consul) -> AsyncIterator[Client]:
     """Opens a client, once the agent answers; ends its watches and closes it at the end. Raises `ConsulUnreachable`."""
     async with Transport(consul) as transport:
         await until_answered(transport, consul.timeout)
-        if consul.datacenter:
-            # An agent takes a datacenter that does not exist until it is asked for something there.
-            await transport.request("GET", "/v1/catalog/services", {"dc": consul.datacenter})
+        if consul.datacenter or consul.namespace or consul.partition:
+            # An agent takes one that does not exist until it is asked for something there.
+            place = {"dc": consul.datacenter} if consul.datacenter else None
+            await transport.request("GET", "/v1/catalog/services", place)
         async with asyncio.TaskGroup() as watches:
             client = Client(consul, transport, watches)
+            following = watches.create_task(transport.follow_token(), name="hrpc: token file of Consul")
             try:
                 yield client
             finally:
+                following.cancel()
                 client.end_watches()
 
 
@@ -39,7 +42,6 @@ class Client:
     """Registry, discovery and key-value store in one: the contracts `Registry`, `Discovery` and `KeyValue`."""
 
     def __init__(self, consul: Consul, transport: Transport, tasks: asyncio.TaskGroup) -> None:
-        self._consul = consul
         self._transport = transport
         self._queries = Queries(consul, transport)
         self._tasks = tasks
@@ -68,7 +70,7 @@ class Client:
     def fetch_instances(self, selection: Selection) -> tuple[Instance, ...]:
         """The passing instances of a selection, asked for now; blocks the thread."""
         with self._transport.requests.traced("GET", f"/v1/health/service/{selection.name}"):
-            return fetch(self._consul, lambda queries: queries.instances(selection))[1]
+            return fetch(self._transport, lambda queries: queries.instances(selection))[1]
 
     def release(self, selection: Selection) -> None:
         """Ends the watch of a selection."""
@@ -104,7 +106,7 @@ class Client:
     def fetch_key(self, key: str) -> bytes | None:
         """The value of a key, asked for now; blocks the thread."""
         with self._transport.requests.traced("GET", f"/v1/kv/{key}"):
-            return fetch(self._consul, lambda queries: queries.key(key))[1]
+            return fetch(self._transport, lambda queries: queries.key(key))[1]
 
     def end_watches(self) -> None:
         """Cancels all watches."""

@@ -105,14 +105,15 @@ def _instance(entry: dict[str, Any]) -> Instance:
     )
 
 
-def fetch(consul: Consul, ask: Callable[[Queries], Awaitable[T]]) -> T:
-    """Asks once and blocks the calling thread until the answer. Raises `ConsulError`."""
+def fetch(through: Transport, ask: Callable[[Queries], Awaitable[T]]) -> T:
+    """Asks the same agent once and blocks the calling thread until the answer. Raises `ConsulError`."""
     # A loop of its own, since the caller may stand in the one that the client runs in, and has to wait for the answer.
     result: list[T] = []
     errors: list[BaseException] = []
 
     async def ask_once() -> T:
-        async with Transport(consul) as transport, asyncio.timeout(FETCH_LIMIT):
+        consul = through.consul
+        async with Transport(consul, through.token) as transport, asyncio.timeout(FETCH_LIMIT):
             return await ask(Queries(consul, transport))
 
     def run() -> None:
@@ -127,5 +128,5 @@ def fetch(consul: Consul, ask: Callable[[Queries], Awaitable[T]]) -> T:
     if not errors:
         return result[0]
     if isinstance(errors[0], TimeoutError):
-        raise ConsulUnreachable(f"no answer from Consul at {consul.url} within {FETCH_LIMIT:g} s") from errors[0]
+        raise ConsulUnreachable(f"no answer from Consul at {through.address} within {FETCH_LIMIT:g} s") from errors[0]
     raise errors[0]

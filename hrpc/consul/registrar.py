@@ -29,6 +29,13 @@ class Registrar:
         self._transport = transport
         self._api = api
         self.present = False
+        self._renew = False
+        transport.on_token_change(self._token_changed)
+
+    def _token_changed(self) -> None:
+        # The agent keeps the entry at its servers with the token that it was registered with. The keeper's query ends
+        # at the same moment.
+        self._renew = True
 
     @asynccontextmanager
     async def registered(self, registration: Registration) -> AsyncIterator[None]:
@@ -79,14 +86,12 @@ class Registrar:
         entry = None if response.code == 404 else self._transport.json(f"GET {path}", response, dict)
         if entry is not None and not entry.get("ContentHash"):
             raise self._transport.not_consul(f"GET {path}", response.code)
-        if entry is not None and _same(entry, registration):
+        if entry is not None and _same(entry, registration) and not self._renew:
             self.present = True
             return str(entry["ContentHash"])
-        logger.warning(
-            "registration: {!r} is {} in Consul, registering it again",
-            registration.name,
-            "missing" if entry is None else "changed",
-        )
+        wrong = "missing in Consul" if entry is None else "changed in Consul"
+        why = "to be renewed with another token" if self._renew else wrong
+        logger.warning("registration: {!r} is {}, registering it again", registration.name, why)
         await self._put_to_the_end(registration)
         await asyncio.sleep(backoff(0))
         return None
@@ -107,7 +112,7 @@ class Registrar:
             {"replace-existing-checks": "true"},
             data=json.dumps(_entry(registration)),
         )
-        self.present = True
+        self.present, self._renew = True, False
 
 
 def _entry(registration: Registration) -> dict[str, Any]:

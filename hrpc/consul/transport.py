@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import yarl
 from consul import base
+from loguru import logger
 
+from hrpc.consul import token
+from hrpc.consul.refusal import advice, refusal, unknown_token
 from hrpc.consul.requests import Requests
-from hrpc.errors import CertificateError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable, OptionError
+from hrpc.consul.tls import client_context, tls_fault
+from hrpc.consul.token import Token
+from hrpc.errors import ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
 
 Params = Mapping[str, Any] | list[tuple[str, Any]] | None
@@ -31,15 +34,24 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
     Raises `ConsulUnreachable`, `ConsulPermissionDenied` (403) or `ConsulRefused` (other failures). A 404 is an answer.
     """
 
-    def __init__(self, consul: Consul) -> None:
-        self._consul = consul
+    def __init__(self, consul: Consul, token: Token | None = None) -> None:
+        """`token`: that of another transport to the same agent, to share it. Raises what is wrong with the files."""
+        self.consul = consul
+        self.token = token or Token(consul)
         self._unix = consul.url.removeprefix("unix://") if consul.url.startswith("unix://") else None
         self.address = consul.url
         self.base_uri = "http://consul" if self._unix else consul.url
-        self._headers = _headers(consul)
-        self._ssl = _ssl_context(consul) if consul.url.startswith("https:") else None
+        self._scope = {"ns": consul.namespace, "partition": consul.partition}
+        self._ssl = client_context(consul) if consul.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self.requests = Requests(self.base_uri)
+        self.denied = 0
+        """Requests that were answered 403."""
+        self.token_refused = False
+        """Whether Consul does not know the token at the moment: it has expired, or was deleted."""
+        self._used = self.token.value
+        self._on_token_change: list[Callable[[], None]] = []
+        self._held: set[asyncio.Timeout] = set()
 
     async def __aenter__(self) -> Self:
         connector: aiohttp.BaseConnector
@@ -48,7 +60,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         else:
             # A blocking query holds its connection for a minute, so the number of connections is that of the watches.
             connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or False)
-        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        self._session = aiohttp.ClientSession(connector=connector)
         return self
 
     async def __aexit__(
@@ -56,6 +68,29 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
     ) -> None:
         assert self._session is not None
         await self._session.close()
+
+    def on_token_change(self, callback: Callable[[], None]) -> None:
+        """Calls back, in the event loop, when the token file holds another token, which new requests then use."""
+        self._on_token_change.append(callback)
+
+    async def follow_token(self) -> None:
+        """Looks for another token in the token file, until cancelled. Blocking queries are then asked again with it."""
+        while self.token.path is not None:
+            await asyncio.sleep(token.FOLLOW_INTERVAL)
+            await self._refresh_token()
+
+    async def _refresh_token(self) -> None:
+        if self.token.path is not None:
+            await asyncio.to_thread(self.token.refresh)
+        if self.token.value == self._used:
+            return
+        self._used = self.token.value
+        logger.info("Consul: the token file {!r} holds another token, which is used from now on", self.token.path)
+        for callback in self._on_token_change:
+            callback()
+        held, self._held = self._held, set()
+        for query in held:
+            query.reschedule(0)
 
     async def request(
         self,
@@ -67,7 +102,11 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         headers: Mapping[str, str] | None = None,
         wait: float = 0.0,
     ) -> base.Response:
-        """One request. `wait` is the time in seconds for which Consul may hold a blocking query."""
+        """One request. `wait` is the time in seconds for which Consul may hold a blocking query.
+
+        It is asked again when the token changes: a blocking query then without waiting, because another token may see
+        something else.
+        """
         if wait or self.requests.tracer is None:
             return await self._request(method, path, params, data, headers, wait)
         with self.requests.traced(method, path) as answered:
@@ -84,18 +123,54 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         headers: Mapping[str, str] | None,
         wait: float,
     ) -> base.Response:
+        used = self._used
+        try:
+            if not wait:
+                return await self._send(method, path, params, data, headers, 0.0)
+            if response := await self._until_token_changes(self._send(method, path, params, data, headers, wait)):
+                return response
+        except ConsulPermissionDenied:
+            await self._refresh_token()
+            if self._used == used:
+                raise
+        return await self._send(method, path, _at_once(params) if wait else params, data, headers, 0.0)
+
+    async def _until_token_changes(self, sending: Awaitable[base.Response]) -> base.Response | None:
+        """None when the token has changed before the answer."""
+        try:
+            async with asyncio.timeout(None) as held:
+                self._held.add(held)
+                try:
+                    return await sending
+                finally:
+                    self._held.discard(held)
+        except TimeoutError:
+            if not held.expired():
+                raise
+            return None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        data: bytes | str | None,
+        headers: Mapping[str, str] | None,
+        wait: float,
+    ) -> base.Response:
         assert self._session is not None
         # Consul adds up to a sixteenth of the wait (https://developer.hashicorp.com/consul/api-docs/features/blocking).
-        limit = self._consul.timeout + wait * 17 / 16
+        limit = self.consul.timeout + wait * 17 / 16
         try:
             async with self._session.request(
                 method,
                 # As it is: a path that was tidied up could lead to another endpoint.
-                yarl.URL(self.uri(path, params), encoded=True),
+                yarl.URL(self.uri(path, self._scoped(params)), encoded=True),
                 allow_redirects=False,
                 data=data,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self._consul.timeout),
+                headers={**(headers or {}), "X-Consul-Token": self._used} if self._used else headers,
+                timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self.consul.timeout),
+                server_hostname=self.consul.tls_server_name,
             ) as response:
                 content = await response.read()
         except TimeoutError as error:
@@ -106,21 +181,24 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self._check(f"{method} {path}", response.status, body)
         return base.Response(response.status, response.headers, body, content)
 
+    def _scoped(self, params: Params) -> Params:
+        scope = [(name, value) for name, value in self._scope.items() if value]
+        if not scope:
+            return params
+        return [*(params.items() if isinstance(params, Mapping) else params or ()), *scope]
+
     def _check(self, what: str, status: int, body: str) -> None:
-        text = body.strip()[:300]
         if status == 403:
-            raise ConsulPermissionDenied(
-                f"Consul at {self.address} answers 403 to {what}: {text or 'Permission denied'}; "
-                "the ACL token may not do this: check Consul(token=…), CONFIGS_TOKEN or CONSUL_HTTP_TOKEN"
-            )
-        if "No path to datacenter" in text:
-            raise ConsulRefused(
-                f"Consul at {self.address} knows no datacenter {self._consul.datacenter!r}: "
-                "check Consul(datacenter=…) or CONFIGS_DATACENTER",
-                status,
-            )
-        if status >= 300 and status != 404:
-            raise ConsulRefused(f"Consul at {self.address} answers {status} to {what}: {text}", status)
+            self.denied += 1
+            if unknown_token(body) and not self.token_refused:
+                self.token_refused = True
+                logger.error("Consul at {}: {}; nothing is renewed until then", self.address, advice(self.token, body))
+        elif self.token_refused and "/v1/status/" not in what:  # of which Consul tells everybody
+            self.token_refused = False
+            logger.info("Consul at {}: the ACL token is known again", self.address)
+        error = refusal(self.consul, self.token, what, status, body)
+        if error is not None:
+            raise error
 
     async def _call(self, callback: Callable[[Any], Any], method: str, path: str, params: Params, **kwargs: Any) -> Any:
         response = await self.request(method, path, params, wait=_wait(params), **kwargs)
@@ -161,41 +239,21 @@ def _wait(params: Params) -> float:
     return float(wait.removesuffix("s"))
 
 
+def _at_once(params: Params) -> Params:
+    """The parameters of a blocking query without those that make it wait."""
+    pairs = params.items() if isinstance(params, Mapping) else params or ()
+    return [(name, value) for name, value in pairs if name not in ("index", "hash", "wait")]
+
+
 def _reason(error: Exception) -> str:
+    tls = tls_fault(error)
+    if tls is not None:
+        return tls
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "connection cut off"
     return str(error) or type(error).__name__
-
-
-def _headers(consul: Consul) -> dict[str, str]:
-    token = consul.token
-    if token is None and consul.token_file is not None:
-        try:
-            token = Path(consul.token_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(
-                f"the token file {consul.token_file!r} (Consul(token_file=…) or CONSUL_HTTP_TOKEN_FILE) "
-                f"cannot be read: {getattr(error, 'strerror', None) or 'not text'}"
-            ) from error
-    token = (token or "").strip()
-    if not token.isprintable():
-        raise OptionError("the Consul token has characters that no token has: check Consul(token=…) or CONFIGS_TOKEN")
-    return {"X-Consul-Token": token} if token else {}
-
-
-def _ssl_context(consul: Consul) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=consul.ca_cert)
-        if consul.client_cert and consul.client_key:
-            context.load_cert_chain(consul.client_cert, consul.client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise CertificateError(
-            f"the certificates for Consul cannot be used: {error}; check Consul(ca_cert=…, client_cert=…, "
-            "client_key=…), CONSUL_CACERT, CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY"
-        ) from error
-    return context
 
 
 async def until_answered(transport: Transport, limit: float) -> None:
@@ -210,6 +268,8 @@ async def until_answered(transport: Transport, limit: float) -> None:
         try:
             await transport.request("GET", "/v1/status/leader")
         except ConsulUnreachable as error:
+            if tls_fault(error.__cause__) is not None:
+                raise  # waiting mends no certificate
             tried = loop.time() - begun
             if tried + pause > limit:
                 raise ConsulUnreachable(

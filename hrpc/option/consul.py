@@ -11,18 +11,28 @@ from hrpc.errors import OptionError
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 
+# https://developer.hashicorp.com/consul/api-docs/namespaces#name
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consul:
     """Where Consul is. The token never appears in a repr.
 
-    `address` is ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:///path``. `prefix` replaces the
-    environment at the front of every KV key. `timeout` is in seconds and holds for each request.
+    `address` is ``host:port``, ``http://host:port``, ``https://host:port`` or ``unix:///path``. `token_file` is read
+    again when it changes. `prefix` replaces the environment at the front of every KV key. `timeout` is in seconds and
+    holds for each request. `ca_cert` is a file, or a folder of files, with the authorities that are trusted;
+    `tls_server_name` is the name that Consul's certificate has, when it is not that of the address. `namespace` and
+    `partition`, of Consul Enterprise, are sent with every request.
+
+    `fail_fast` says what a start does that Consul does not answer: None fails, unless a snapshot is there to start from
+    (see `hrpc.with_snapshot`); True fails; False starts in any case, and registers when Consul answers.
 
     ``CONFIGS_ADDR``, ``CONFIGS_TOKEN`` and ``CONFIGS_DATACENTER``, when not empty, win over what is given here;
     Consul's own ``CONSUL_HTTP_ADDR``, ``CONSUL_HTTP_TOKEN``, ``CONSUL_HTTP_TOKEN_FILE``, ``CONSUL_HTTP_SSL``,
-    ``CONSUL_CACERT``, ``CONSUL_CLIENT_CERT`` and ``CONSUL_CLIENT_KEY`` stand in for what neither gives
-    (https://developer.hashicorp.com/consul/commands#environment-variables).
+    ``CONSUL_CACERT``, ``CONSUL_CAPATH``, ``CONSUL_CLIENT_CERT``, ``CONSUL_CLIENT_KEY``, ``CONSUL_TLS_SERVER_NAME``,
+    ``CONSUL_NAMESPACE`` and ``CONSUL_PARTITION`` stand in for what neither gives
+    (https://developer.hashicorp.com/consul/commands#environment-variables). Certificates are always verified.
     """
 
     address: str | None = None
@@ -34,6 +44,10 @@ class Consul:
     client_cert: str | None = None
     client_key: str | None = None
     timeout: float = 5.0
+    tls_server_name: str | None = None
+    namespace: str | None = None
+    partition: str | None = None
+    fail_fast: bool | None = None
 
     def __post_init__(self) -> None:
         if self.address is not None:
@@ -44,6 +58,13 @@ class Consul:
             raise OptionError("Consul(client_cert=…, client_key=…): give both or none")
         if self.prefix is not None and any(part in ("", ".", "..") for part in self.prefix.split("/")):
             raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path, names between single slashes")
+        for name, value in (("namespace", self.namespace), ("partition", self.partition)):
+            if value is not None and not _NAME.fullmatch(value):
+                raise OptionError(
+                    f"Consul({name}={value!r}): takes 1 to 64 letters, digits and hyphens, without a hyphen at its ends"
+                )
+        if self.fail_fast not in (None, True, False):
+            raise OptionError(f"Consul(fail_fast={self.fail_fast!r}): takes True, False or None")
 
     @property
     def url(self) -> str:
@@ -92,7 +113,10 @@ def from_environment(consul: Consul | None, environ: Mapping[str, str]) -> Consu
         token=token,
         token_file=token_file,
         datacenter=given["CONFIGS_DATACENTER"] or consul.datacenter,
-        ca_cert=consul.ca_cert or environ.get("CONSUL_CACERT") or None,
+        ca_cert=consul.ca_cert or environ.get("CONSUL_CACERT") or environ.get("CONSUL_CAPATH") or None,
         client_cert=consul.client_cert or environ.get("CONSUL_CLIENT_CERT") or None,
         client_key=consul.client_key or environ.get("CONSUL_CLIENT_KEY") or None,
+        tls_server_name=consul.tls_server_name or environ.get("CONSUL_TLS_SERVER_NAME") or None,
+        namespace=consul.namespace or environ.get("CONSUL_NAMESPACE") or None,
+        partition=consul.partition or environ.get("CONSUL_PARTITION") or None,
     )

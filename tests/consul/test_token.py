@@ -1,0 +1,230 @@
+"""The ACL token: followed in its file, used at once, told to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger
+
+import hrpc
+from hrpc import configs, service
+from hrpc.consul import token
+from hrpc.consul.token import Token
+from hrpc.consul.transport import Transport
+from hrpc.errors import ConsulPermissionDenied, OptionError
+from hrpc.option import Consul
+from hrpc.testing.servers import ConsulServer, consul_server
+from tests.consul.scripted import Scripted, scripted
+from tests.eventually import eventually
+
+OWNER = "b1a3e7c0-6f52-4a7e-9a55-0c4f5d1e2f30"
+ACL = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": OWNER, "agent": OWNER}}}
+RULES = """
+service "rotated" { policy = "write" }
+service_prefix "" { policy = "read" }
+node_prefix "" { policy = "read" }
+key_prefix "development/" { policy = "read" }
+"""
+
+
+class Owner:
+    """Asks an agent with the token that may all."""
+
+    def __init__(self, consul: ConsulServer) -> None:
+        self._address = consul.address
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{self._address}/v1{path}", data, method=method)
+        request.add_header("X-Consul-Token", OWNER)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def new_token(self) -> tuple[str, str]:
+        """Its accessor and its secret."""
+        made = self.ask("PUT", "/acl/token", {"Policies": [{"Name": "rotated"}]})
+        return made["AccessorID"], made["SecretID"]
+
+    def instances(self) -> list[Any]:
+        entries: list[Any] = self.ask("GET", "/health/service/rotated?passing")
+        return entries
+
+
+@pytest.fixture
+def told() -> list[str]:
+    lines: list[str] = []
+    number = logger.add(lambda message: lines.append(str(message)), format="{level} {message}", level="DEBUG")
+    yield lines
+    logger.remove(number)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    return path
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Scripted]:
+    async with scripted() as made:
+        yield made
+
+
+def following(agent: Scripted, file: Path) -> Consul:
+    return Consul(address=agent.address, token_file=str(file))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token, "FOLLOW_INTERVAL", 0.01)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token, "FOLLOW_INTERVAL", 3600.0)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"one\ntwo", b"a\x00b", b"\xff\xfe"])
+def test_a_start_with_a_file_that_has_no_token_says_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    with pytest.raises(OptionError, match=f"the token file '{path}'"):
+        Token(Consul(token_file=str(path)))
+
+
+@pytest.mark.parametrize("spoiled", [None, b"", b"one\ntwo", b"\xff\xfe"])
+def test_a_file_that_vanishes_or_turns_empty_keeps_the_last_token_and_says_so_once(
+    file: Path, told: list[str], spoiled: bytes | None
+) -> None:
+    followed = Token(Consul(token_file=str(file)))
+    if spoiled is None:
+        file.unlink()
+    else:
+        file.write_bytes(spoiled)
+    for _ in range(3):
+        followed.refresh()
+    assert followed.value == "first"
+    (line,) = told
+    assert line.startswith("ERROR")
+    assert "the last token is kept" in line
+    file.write_text("second")
+    followed.refresh()
+    assert followed.value == "second"
+    assert "can be read again" in told[-1]
+
+
+def test_no_repr_shows_a_token(file: Path) -> None:
+    consul = Consul(token_file=str(file))
+    for shown in (repr(Token(consul)), repr(Token(Consul(token="first"))), repr(Consul(token="first"))):
+        assert "first" not in shown
+
+
+async def test_another_token_is_used_by_new_requests_and_by_blocking_queries_that_run(
+    agent: Scripted, file: Path, quick: None
+) -> None:
+    held = agent.hold("/v1/kv/a")
+    async with Transport(following(agent, file)) as transport, asyncio.TaskGroup() as tasks:
+        follower = tasks.create_task(transport.follow_token())
+        changes: list[str] = []
+        transport.on_token_change(lambda: changes.append(transport.token.value))
+        query = tasks.create_task(
+            transport.request("GET", "/v1/kv/a", {"index": "7", "wait": "55s", "raw": ""}, wait=55)
+        )
+        await held.wait()
+        agent.release("/v1/kv/a")
+        file.write_text("second")
+        assert (await asyncio.wait_for(query, 5)).code == 200
+        first, again = agent.asked
+        assert (first.headers["X-Consul-Token"], first.query) == ("first", {"index": "7", "wait": "55s", "raw": ""})
+        # Another token may see something else: Consul is not asked to wait for a change of the same.
+        assert (again.headers["X-Consul-Token"], again.query) == ("second", {"raw": ""})
+        await transport.request("GET", "/v1/kv/b")
+        assert agent.asked[-1].headers["X-Consul-Token"] == "second"
+        assert changes == ["second"]
+        follower.cancel()
+
+
+async def test_a_request_that_is_denied_looks_for_another_token_at_once(
+    agent: Scripted, file: Path, slow: None
+) -> None:
+    agent.deny("first")
+    async with Transport(following(agent, file)) as transport:
+        with pytest.raises(ConsulPermissionDenied, match="has expired or was deleted: write a new one there"):
+            await transport.request("GET", "/v1/kv/a")
+        file.write_text("second")
+        assert (await transport.request("PUT", "/v1/kv/a", data="x")).code == 200
+        assert transport.denied == 2
+
+
+async def test_a_token_that_consul_does_not_know_is_told_loudly_and_once(
+    agent: Scripted, file: Path, slow: None, told: list[str]
+) -> None:
+    agent.deny("first")
+    async with Transport(following(agent, file)) as transport:
+        for _ in range(3):
+            with pytest.raises(ConsulPermissionDenied):
+                await transport.request("GET", "/v1/kv/a")
+            await transport.request("GET", "/v1/status/leader")
+        assert transport.token_refused
+        assert [line.split()[0] for line in told] == ["ERROR"]
+        file.write_text("second")
+        await transport.request("GET", "/v1/kv/a")
+        assert not transport.token_refused
+        assert "known again" in told[-1]
+    assert "first" not in "".join(told)
+    assert "second" not in "".join(told)
+
+
+async def test_old_tokens_are_left_behind_when_the_file_is_swapped_and_the_old_one_deleted(
+    launch: Callable[..., ConsulServer], tmp_path: Path, slow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LESSONS 20: registration, discovery and configuration live on, on the real agent; nothing is lost on the way."""
+    monkeypatch.setenv("HRPC_ADVERTISE", "127.0.0.1")
+    consul = launch(lambda: consul_server(ACL))
+    owner = Owner(consul)
+    await asyncio.to_thread(owner.ask, "PUT", "/acl/policy", {"Name": "rotated", "Rules": RULES})
+    old, secret = await asyncio.to_thread(owner.new_token)
+    path = tmp_path / "token"
+    path.write_text(secret)
+    await asyncio.to_thread(owner.ask, "PUT", "/kv/development/limit", b"1")
+    server = hrpc.new_server(
+        hrpc.with_server_name("rotated"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_consul(Consul(address=consul.address, token_file=str(path))),
+        hrpc.with_upstreams("rotated"),
+        hrpc.with_graceful_stop(drain_delay=0),
+        hrpc.with_health_check(0),
+    )
+    async with server:
+        await service.ready("rotated")
+        assert configs.get("limit") == "1"
+        _, newer = await asyncio.to_thread(owner.new_token)
+        path.write_text(newer)
+        await asyncio.to_thread(owner.ask, "DELETE", f"/acl/token/{old}")
+        # Something changes, so that the queries that Consul holds for the deleted token come to their end.
+        await asyncio.to_thread(owner.ask, "PUT", "/kv/development/limit", b"2")
+        endpoint = service.get("rotated").endpoint
+
+        async def seen() -> bool:
+            assert service.get("rotated").endpoint == endpoint
+            return configs.get("limit") == "2"
+
+        await eventually(seen)
+        # The agent keeps an entry at its servers with the token that it came with: the new one is needed for that.
+        (entry,) = await asyncio.to_thread(owner.instances)
+        await asyncio.to_thread(owner.ask, "PUT", f"/agent/service/deregister/{entry['Service']['ID']}")
+
+        async def back() -> bool:
+            made = [found["Service"]["CreateIndex"] for found in await asyncio.to_thread(owner.instances)]
+            return len(made) == 1 and made[0] > entry["Service"]["CreateIndex"]
+
+        await eventually(back)
+        assert server.address == endpoint
+    assert not await asyncio.to_thread(owner.instances)
