@@ -44,7 +44,7 @@ class Owner:
         request = urllib.request.Request(f"http://{self._address}/v1{path}", data, method=method)
         request.add_header("X-Consul-Token", OWNER)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or b"null")
 
     def new_token(self) -> tuple[str, str]:
         """Its accessor and its secret."""
