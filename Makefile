@@ -14,7 +14,7 @@ OWN_PROTOS := $(sort $(wildcard hrpc/*/*.proto))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check proto services servers
+.PHONY: help demo test faults bench check proto services servers
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ demo: $(INSTALLED) servers ## show what hrpc does, on real servers where they ca
 test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
 	@scripts/install-h2load || true
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(INSTALLED) servers ## kill, cut off and restart what services stand on, for half an hour (FAULTS_SECONDS=60 ARGS='-k agent')
+	@$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
 
 bench: $(INSTALLED) ## compare with other ways to serve gRPC; writes docs/performance.md (ARGS=--quick: short, writes elsewhere)
 	@scripts/install-h2load
