@@ -87,7 +87,37 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_registration(weight=0), OptionError, "weight"),
         (lambda: hrpc.with_registration(meta={"a b": "c"}), OptionError, "meta key 'a b'"),
         (lambda: hrpc.with_registration(meta={"a": "x" * 513}), OptionError, "512 bytes"),
-        (lambda: hrpc.with_registration(meta={str(n): "" for n in range(63)}), OptionError, "64"),
+        (
+            lambda: hrpc.with_registration(meta={str(n): "" for n in range(59)}),
+            OptionError,
+            "59 keys, 65 with .*takes 64",
+        ),
+        (
+            lambda: hrpc.with_registration(meta={"version": "1"}),
+            OptionError,
+            "'version' is written by hrpc: give version=",
+        ),
+        (lambda: hrpc.with_registration(meta={"methods": "1"}), OptionError, "'methods' is written by hrpc"),
+        (lambda: hrpc.with_registration(version="x" * 513), OptionError, "version=.*1 to 512 bytes"),
+        (lambda: hrpc.with_registration(zone="a\nb"), OptionError, "zone="),
+        (lambda: hrpc.with_registration(tags="blue"), OptionError, "several texts"),
+        (lambda: hrpc.with_registration(tags=("",)), OptionError, "tags=''"),
+        (lambda: hrpc.with_registration(address="10.0.0.5:80"), OptionError, "no port"),
+        (lambda: hrpc.with_registration(address="10.0.0.256"), OptionError, "neither an IP address"),
+        (lambda: hrpc.with_registration(address="::"), OptionError, "nobody can connect"),
+        (
+            lambda: hrpc.with_registration(tagged_addresses={"wan": ("a_b", 1)}),
+            OptionError,
+            r"tagged_addresses\['wan'\]",
+        ),
+        (
+            lambda: hrpc.with_registration(tagged_addresses={"wan": ("a.b", 0)}),
+            InvalidPort,
+            r"tagged_addresses\['wan'\]",
+        ),
+        (lambda: hrpc.with_registration(tagged_addresses={"wan": 5}), OptionError, "not 5"),  # type: ignore[dict-item]
+        (lambda: hrpc.with_registration(tagged_addresses={"": "a.b"}), OptionError, "such as wan"),
+        (lambda: hrpc.with_health_check(kind="tcp"), OptionError, 'kind=.*"ttl"'),  # type: ignore[arg-type]
         (lambda: hrpc.with_databases("mysql"), OptionError, "with_databases"),  # type: ignore[arg-type]
         (lambda: hrpc.with_upstreams("us_ers"), OptionError, "with_upstreams"),
         (lambda: hrpc.with_target("dns"), OptionError, "with_target"),  # type: ignore[arg-type]
@@ -134,6 +164,39 @@ def test_what_only_shows_in_the_whole_is_refused_by_new_server() -> None:
         settings(hrpc.with_server_certs("a", "b", client_ca="c"), hrpc.with_consul())
     with pytest.raises(OptionError, match="not 'orders'"):
         fold(["orders"], {})  # type: ignore[list-item]
+
+
+def test_meta_takes_all_that_consul_does_beside_the_keys_of_hrpc() -> None:
+    hrpc.with_registration(meta={str(n): "" for n in range(58)})
+    hrpc.with_registration(meta={"protocol": "grpcs", "keepalive": "9"} | {str(n): "" for n in range(58)})
+
+
+def test_the_zone_is_that_of_the_code_else_of_the_environment() -> None:
+    environ = {"HRPC_ZONE": "eu-1b"}
+    name = hrpc.with_server_name("orders")
+    assert fold([name], environ).registration.zone == "eu-1b"
+    assert fold([name, hrpc.with_registration(zone="eu-1a")], environ).registration.zone == "eu-1a"
+    assert fold([name], {}).registration.zone == ""
+    with pytest.raises(OptionError, match="HRPC_ZONE"):
+        fold([name], {"HRPC_ZONE": "z" * 513})
+
+
+@pytest.mark.parametrize(
+    ("options", "port", "kind"),
+    [
+        ((), None, "grpc"),
+        ((hrpc.with_health_check(),), 6688, "http"),
+        ((hrpc.with_health_check(7000),), 7000, "http"),
+        ((hrpc.with_health_check(kind="grpc"),), None, "grpc"),
+        ((hrpc.with_health_check(kind="ttl"),), None, "ttl"),
+        ((hrpc.with_health_check(7000, kind="ttl"),), 7000, "ttl"),
+    ],
+)
+def test_the_kind_of_the_check_says_whether_a_health_port_is_needed(
+    options: tuple[hrpc.Option, ...], port: int | None, kind: str
+) -> None:
+    found = settings(*options)
+    assert (found.health_port, found.check_kind) == (port, kind)
 
 
 def test_port_0_is_allowed_for_several_listeners() -> None:

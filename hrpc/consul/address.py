@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from hrpc.errors import OptionError
-from hrpc.option import Consul
+from hrpc.option import Consul, checks
 
 # Reserved for documentation (RFC 5737, RFC 3849): asking for the route to it sends nothing.
 _ANYWHERE = ("192.0.2.1", "2001:db8::1")
@@ -35,7 +35,7 @@ def advertised(
         ("POD_IP", environ.get("POD_IP")),
     ):
         if value:
-            return _checked(origin, value)
+            return checks.host(origin, value)
     if not ipaddress.ip_address(listen_host).is_unspecified:
         return listen_host
     agent = urlsplit(consul.url)
@@ -49,19 +49,6 @@ def advertised(
         f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
         "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"
     )
-
-
-def _checked(origin: str, value: str) -> str:
-    address = value.strip("[]")
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        if address.replace("-", "").replace(".", "").isalnum() and address.isascii():
-            return address
-        raise OptionError(f"{origin}: {value!r} is neither an IP address nor a host name") from None
-    if ip.is_unspecified or ip.is_multicast:
-        raise OptionError(f"{origin}: nobody can connect to {value!r}; take the address of an interface") from None
-    return address
 
 
 def _route(host: str, port: int) -> str | None:

@@ -21,16 +21,15 @@ from hrpc.option.options import (
     with_environment,
     with_exit_listeners,
     with_graceful_stop,
-    with_health_check,
     with_interceptors,
     with_listen_port,
-    with_registration,
     with_restart_listeners,
     with_server_name,
     with_stack_skip,
     with_target,
     with_upstreams,
 )
+from hrpc.option.registration import with_health_check, with_registration
 from hrpc.option.settings import (
     AuditSettings,
     Certificates,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -15,6 +16,7 @@ _DNS_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII
 METADATA_KEY = re.compile(r"[a-z0-9_.-]+", re.ASCII)
 """The keys of metadata (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Custom-Metadata")."""
 
+_HOST_NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.|$))+", re.ASCII)
 _METHOD = re.compile(r"/?[\w.]+(/\w+)?", re.ASCII)
 
 
@@ -47,6 +49,26 @@ def service_name(option: str, name: object) -> str:
             "hyphens, without a hyphen at its ends"
         )
     return name
+
+
+def host(option: str, value: object) -> str:
+    """What others can connect to: an IP address, whose brackets are taken off, or a host name."""
+    if not isinstance(value, str):
+        raise OptionError(f"{option}: takes an IP address or a host name, not {value!r}")
+    address = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        # Digits and dots alone were meant to be an IP address: as a name, nobody would find it.
+        is_name = len(address) <= 253 and _HOST_NAME.fullmatch(address) and not address.replace(".", "").isdigit()
+        if is_name and address is value:
+            return address
+        raise OptionError(
+            f"{option}: {value!r} is neither an IP address nor a host name; it takes no scheme and no port"
+        ) from None
+    if ip.is_unspecified or ip.is_multicast:
+        raise OptionError(f"{option}: nobody can connect to {value!r}; take the address of an interface")
+    return address
 
 
 def hooks(option: str, functions: tuple[Hook, ...]) -> tuple[Hook, ...]:

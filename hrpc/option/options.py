@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import grpc.aio
@@ -13,15 +11,11 @@ from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import checks
 from hrpc.option.consul import Consul
 from hrpc.option.settings import (
-    DEFAULT_HEALTH_PORT,
     Environment,
     Hook,
     Option,
-    RegistrationSettings,
     StopSettings,
 )
-
-_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
 def with_server_name(name: str) -> Option:
@@ -57,47 +51,6 @@ def with_consul(consul: Consul | None = None) -> Option:
     return Option("with_consul", {"consul": consul or Consul()})
 
 
-def with_registration(
-    *,
-    address: str | None = None,
-    weight: int = 1,
-    version: str | None = None,
-    tags: Iterable[str] = (),
-    meta: Mapping[str, str] | None = None,
-    check_interval: float = 5.0,
-    check_timeout: float = 3.0,
-    deregister_after: float = 600.0,
-) -> Option:
-    """What the service says of itself in Consul.
-
-    `address` is what others connect to; when not given, ``HRPC_ADVERTISE``, ``POD_IP``, or the address of the route to
-    Consul. Consul asks the health check every `check_interval` seconds, and removes an instance whose check stayed
-    critical for `deregister_after` seconds (at least 60, Consul's own floor). `meta` takes up to 61 keys.
-    The limits of `meta` are Consul's (https://developer.hashicorp.com/consul/api-docs/agent/service#meta).
-    """
-    option = "hrpc.with_registration"
-    checks.count(option, "weight", weight, 1, 65535)
-    meta = dict(meta or {})
-    if len(meta) > 61:
-        raise OptionError(f"{option}: meta has {len(meta)} keys, Consul takes 64 and hrpc uses 3")
-    for key, value in meta.items():
-        if not isinstance(key, str) or not _META_KEY.fullmatch(key):
-            raise OptionError(f"{option}: meta key {key!r} takes 1 to 128 of A-Z a-z 0-9 _ -")
-        if not isinstance(value, str) or len(value.encode()) > 512:
-            raise OptionError(f"{option}: meta {key!r} takes a string of at most 512 bytes")
-    registration = RegistrationSettings(
-        address,
-        weight,
-        version,
-        tuple(tags),
-        meta,
-        checks.seconds(option, "check_interval", check_interval, 1.0),
-        checks.seconds(option, "check_timeout", check_timeout, 0.1),
-        checks.seconds(option, "deregister_after", deregister_after, 60.0),
-    )
-    return Option("with_registration", {"registration": registration})
-
-
 def with_databases(*databases: Database) -> Option:
     """The databases to open: ``mysql.new()``, ``redis.new()``."""
     for database in databases:
@@ -117,11 +70,6 @@ def with_target(kind: Literal["auto", "name", "address"]) -> Option:
     if kind not in ("auto", "name", "address"):
         raise OptionError(f'hrpc.with_target({kind!r}): takes "auto", "name" or "address"')
     return Option("with_target", {"target": kind})
-
-
-def with_health_check(port: int = DEFAULT_HEALTH_PORT) -> Option:
-    """Answer health probes over HTTP on `port`; Consul asks there, too."""
-    return Option("with_health_check", {"health_port": checks.port("hrpc.with_health_check", port)})
 
 
 def with_interceptors(*interceptors: Any) -> Option:

@@ -82,6 +82,8 @@ class RegistrationSettings(NamedTuple):
     check_interval: float = 5.0
     check_timeout: float = 3.0
     deregister_after: float = 600.0
+    tagged_addresses: Mapping[str, str | tuple[str, int]] = NOTHING
+    zone: str = ""
 
 
 class StopSettings(NamedTuple):
@@ -153,6 +155,7 @@ class Settings:
     target: Literal["auto", "name", "address"] = "auto"
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     health_port: int | None = None
+    check_kind: Literal["http", "grpc", "ttl"] = "grpc"
     metrics_port: int | None = None
     metrics_buckets: tuple[float, ...] = DEFAULT_BUCKETS
     certificates: Certificates | None = None
@@ -227,6 +230,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     settings = replace(
         settings,
         consul=from_environment(settings.consul, environ),
+        registration=_zoned(settings.registration, environ),
         tracing=_tracing(settings, environ),
     )
     settings = native.settled(settings, environ)
@@ -236,6 +240,13 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     if settings.upstreams and settings.consul is None:
         raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
     return settings
+
+
+def _zoned(registration: RegistrationSettings, environ: Mapping[str, str]) -> RegistrationSettings:
+    zone = registration.zone or environ.get("HRPC_ZONE", "").strip()
+    if len(zone.encode()) > 512 or not zone.isprintable():
+        raise OptionError("HRPC_ZONE: takes the name of a zone, at most 512 bytes of printable text")
+    return registration._replace(zone=zone)
 
 
 def _tracing(settings: Settings, environ: Mapping[str, str]) -> TracingSettings | None:
@@ -277,8 +288,9 @@ def _check_client_certificates(settings: Settings) -> None:
     certificates = settings.certificates
     if certificates is None or certificates.client_ca is None or settings.consul is None:
         return
-    if settings.health_port is None:
+    if settings.check_kind == "grpc":
         raise OptionError(
             "hrpc.with_server_certs(client_ca=…): Consul has no client certificate, so it cannot ask the gRPC port "
-            "whether the service is well; pass hrpc.with_health_check() for a port that it can ask"
+            "whether the service is well; pass hrpc.with_health_check() for a port that it can ask, or "
+            'hrpc.with_health_check(kind="ttl") for a service that tells it'
         )

@@ -192,7 +192,7 @@ class Running:
 
             await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
             address = advertised(s.registration.address, s.consul, s.host)
-            entry = registration(s, address, self.port, self.health_port)
+            entry = registration(s, address, self.port, self.health_port, self.parts.recorder.methods)
             await enter("register", self.parts.consul.registered(entry), leaving="deregister")
         await enter("ready", self._ready(), leaving="not ready")
 
