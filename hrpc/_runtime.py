@@ -101,6 +101,7 @@ _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrp
 early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 early_metrics: dict[str, Any] = {}
+early_config_watches: list[Any] = []
 
 
 class ProcessLog:

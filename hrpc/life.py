@@ -56,7 +56,7 @@ async def _run_all(kind: str, hooks: list[Hook], limit: float) -> list[Exception
     errors: list[Exception] = []
     for hook in hooks:
         name = f"{kind} {getattr(hook, '__qualname__', None) or repr(hook)}"
-        task = asyncio.ensure_future(_run(hook))
+        task = asyncio.ensure_future(run_hook(hook))
         await asyncio.wait({task}, timeout=limit)
         if not task.done():
             task.cancel()
@@ -73,7 +73,8 @@ def _noted(error: Exception, name: str) -> Exception:
     return error
 
 
-async def _run(hook: Hook) -> None:
+async def run_hook(hook: Hook) -> None:
+    """Runs one function, sync or async, whatever it raises: what is no Exception comes as a RuntimeError."""
     try:
         result = hook() if _is_async(hook) else await in_daemon_thread(hook)
         if inspect.isawaitable(result):

@@ -192,14 +192,25 @@ class KeyNotExist(ConfigError):
 class InvalidConfig(ConfigError):
     """A value that is not what was expected.
 
-    `origin` says where the value stands (a KV key, or the call it was given in), `field` which part of it.
+    `origin` says where the value stands (a KV key, or the call it was given in), `field` which part of it, and `reason`
+    what is wrong with it.
     """
 
     def __init__(self, origin: str, field: str | None, expected: str, found: str) -> None:
-        place = f"{origin}: field {field!r}" if field else origin
-        super().__init__(f"{place}: expected {expected}, found {found}")
+        self._tell(origin, field, f"expected {expected}, found {found}")
+
+    @classmethod
+    def because(cls, origin: str, field: str | None, reason: str) -> InvalidConfig:
+        """One whose reason is told by what has checked the value, such as a class of the user."""
+        error = cls.__new__(cls)
+        error._tell(origin, field, reason)
+        return error
+
+    def _tell(self, origin: str, field: str | None, reason: str) -> None:
+        super().__init__(f"{origin}: field {field!r}: {reason}" if field else f"{origin}: {reason}")
         self.origin = origin
         self.field = field
+        self.reason = reason
 
 
 class DatabaseError(HrpcError):

@@ -140,7 +140,7 @@ def _what_is_shown(context: Context) -> Context:
 
 def _payloads(settings: AuditSettings) -> Payloads:
     from hrpc.log.payload import Payloads
-    from hrpc.log.redaction import Redaction
+    from hrpc.redaction import Redaction
 
     return Payloads(Redaction(settings.redact), settings.payload_limit)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from google.protobuf.message import Error, Message
 
-from hrpc.log.redaction import Redaction
 from hrpc.log.shown import Shown
+from hrpc.redaction import Redaction
 
 _WAITING_AT_MOST = 16 * 1024 * 1024
 """Bytes of messages that wait for their lines."""

@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from hrpc.log.redaction import REDACTED, Redaction
+from hrpc.redaction import REDACTED, Redaction
 
 _DEEPEST = 32
 _VALUES_AT_MOST = 2000

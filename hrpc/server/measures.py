@@ -27,6 +27,18 @@ def measure(parts: Parts) -> None:
         lambda: {} if parts.configs is None else parts.configs.ages(),
         ("key",),
     )
+    measures.counter(
+        "hrpc_config_refused",
+        "Values of a key that were refused, because they are not what the service expects.",
+        lambda: {} if parts.configs is None else parts.configs.refused(),
+        ("key",),
+    )
+    measures.counter(
+        "hrpc_config_handler_failures",
+        "Handlers of changes of a key that failed.",
+        lambda: {} if parts.configs is None else parts.configs.failures(),
+        ("key",),
+    )
     gauge(
         "hrpc_certificate_expiry_timestamp_seconds",
         "When a certificate in use expires, in seconds since 1970.",

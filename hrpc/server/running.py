@@ -161,6 +161,8 @@ class Running:
         for database in self.settings.databases:
             await self._steps.enter(database.name, self._database(database))
         await self._steps.enter("background tasks", self._background_tasks(), limited=False)
+        if self.parts.configs is not None:
+            await self._steps.enter("config handlers", self.parts.configs.delivering())
         await self._steps.enter("exit hooks", self._exit_hooks(), limited=False)
         if self._job is None:
             await self._start_serving()

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrpc.log import payload
-from hrpc.log.redaction import Redaction
 from hrpc.option import AuditSettings
+from hrpc.redaction import Redaction
 from tests.log.recorded import Audited
 
 SECRET = "hunter2"
