@@ -157,7 +157,7 @@ class Watched(Protocol[T_co]):
         """Seconds since the source last confirmed the value; infinite before the first answer."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls back, in the event loop, after every change of the value."""
+        """Calls back, in the event loop, after the first answer and after every change of the value."""
 
     async def ready(self, timeout: float) -> None:
         """Waits for the first answer, at most `timeout` seconds; raises the source's last error."""

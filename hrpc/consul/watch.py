@@ -65,7 +65,7 @@ class Watch(Generic[T]):
         return time.monotonic() - self._confirmed
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls back after every change of the value."""
+        """Calls back after the first answer and every change of the value."""
         self._callbacks.append(callback)
 
     async def ready(self, timeout: float) -> None:
@@ -84,12 +84,13 @@ class Watch(Generic[T]):
 
     def accept(self, value: T) -> None:
         """Takes a value that Consul has just given."""
+        first = not self.known
         self._confirmed = time.monotonic()
         self._held_until = math.inf
         changed, self.value = value != self.value, value
         self._answered.set()
-        if changed:
-            self._changes += 1
+        self._changes += changed
+        if changed or first:
             for callback in self._callbacks:
                 callback()
 

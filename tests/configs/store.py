@@ -23,7 +23,7 @@ class Followed:
         assert self.known
 
     def accept(self, value: bytes | None) -> None:
-        changed, self.value, self.known = value != self.value, value, True
+        changed, self.value, self.known = value != self.value or not self.known, value, True
         if changed:
             for callback in self._callbacks:
                 callback()

@@ -71,6 +71,9 @@ async def job() -> int:
     return 1
 
 
+async def job_with_value(value: str) -> None: ...
+
+
 def blocking() -> None:
     assert_type(server, hrpc.Server)
     assert_type(server.server, hrpc.Server)
@@ -98,6 +101,13 @@ async def in_a_handler() -> None:
         assert accepted
     assert_type(configs.get("key"), str)
     assert_type(configs.sget("key"), str)
+    assert_type(configs.get("key", int), int)
+    assert_type(configs.sget("key", list[int]), list[int])
+    await configs.ready("key", "other")
+    await configs.sready("key")
+    with configs.watch("key", lambda value: None, int) as watching:
+        assert_type(watching, configs.Watching)
+    configs.swatch("key", job_with_value).cancel()
     await configs.set("key", "value")
     assert_type(log.with_fields(order=7), log.Logger)
     logging.getLogger().addFilter(log.add_trace)
