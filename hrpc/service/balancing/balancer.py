@@ -13,8 +13,10 @@ from hrpc.abc import Instance
 from hrpc.option import BalancerSettings
 from hrpc.rpc.breaker import FAILURES
 from hrpc.service.balancing import zones
+from hrpc.service.balancing.consistent_hash import ConsistentHash
 from hrpc.service.balancing.ejection import Ejection
 from hrpc.service.balancing.endpoint import NEVER, Endpoint, Picker
+from hrpc.service.balancing.least_loaded import LeastLoaded
 from hrpc.service.balancing.reports import EndpointReport, report
 from hrpc.service.balancing.round_robin import WeightedRoundRobin
 
@@ -240,4 +242,8 @@ class Balancer:
 
 
 def _picker(settings: BalancerSettings, clock: Callable[[], float], random: Callable[[], float]) -> Picker:
+    if settings.picker == "p2c":
+        return LeastLoaded(clock, random)
+    if settings.picker == "consistent_hash":
+        return ConsistentHash(random)
     return WeightedRoundRobin(random)

@@ -14,7 +14,7 @@ from hrpc.abc import Instance
 from hrpc.option import BalancerSettings
 from hrpc.service.balancing import Balancer, Endpoint, EndpointReport
 
-OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+OK, UNAVAILABLE, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 
 
 @dataclass
