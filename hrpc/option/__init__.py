@@ -9,7 +9,8 @@ from hrpc.option.balancer import Balancers, BalancerSettings
 from hrpc.option.balancing import with_balancer
 from hrpc.option.calls import with_default_timeout, with_handler_threads
 from hrpc.option.consul import Consul
-from hrpc.option.diagnostics import with_channelz, with_reflection
+from hrpc.option.debug import DebugSettings
+from hrpc.option.diagnostics import with_channelz, with_debug, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
@@ -58,6 +59,7 @@ __all__ = [
     "Certificates",
     "ClientCertificates",
     "Consul",
+    "DebugSettings",
     "EngineSettings",
     "Environment",
     "ErrorSettings",
@@ -81,6 +83,7 @@ __all__ = [
     "with_concurrency_limit",
     "with_consul",
     "with_databases",
+    "with_debug",
     "with_default_timeout",
     "with_engine",
     "with_environment",

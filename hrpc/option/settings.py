@@ -13,6 +13,8 @@ from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.balancer import Balancers
 from hrpc.option.consul import Consul, from_environment
+from hrpc.option.debug import DebugSettings
+from hrpc.option.debug import from_environment as debug_from_environment
 from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
 
@@ -166,6 +168,7 @@ class Settings:
     max_streams: int | None = None
     reflection: bool | None = None
     channelz: bool | None = None
+    debug: DebugSettings = field(default_factory=DebugSettings)
     interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
@@ -232,6 +235,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
         consul=from_environment(settings.consul, environ),
         registration=_zoned(settings.registration, environ),
         tracing=_tracing(settings, environ),
+        debug=debug_from_environment(settings.debug, environ),
     )
     settings = native.settled(settings, environ)
     _check_ports(settings)

@@ -59,6 +59,7 @@ server = hrpc.new_server(
     hrpc.with_client_certs("ca.crt", "tls.crt", Path("tls.key"), name="{service}.internal", allow_plain=True),
     hrpc.with_reflection(),
     hrpc.with_channelz(False),
+    hrpc.with_debug("0123456789abcdef", loopback=False),
 )
 life.when_exit(close_something)
 life.when_restart(lambda: None)
