@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 import urllib.request
 from typing import Any, cast
 
@@ -32,3 +33,9 @@ async def store(address: str, key: str, value: str) -> None:
 async def deregister(address: str, service_id: str) -> None:
     """Deregisters behind the service's back."""
     await asyncio.to_thread(put, address, f"/v1/agent/service/deregister/{service_id}")
+
+
+async def maintain(address: str, service_id: str, reason: str) -> None:
+    """Takes an instance out of rotation."""
+    query = urllib.parse.urlencode({"enable": "true", "reason": reason})
+    await asyncio.to_thread(put, address, f"/v1/agent/service/maintenance/{service_id}?{query}")

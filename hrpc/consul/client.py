@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from hrpc.abc import Instance, Registration, Selection
+from hrpc.consul.listing import Listed, listed
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
 from hrpc.consul.transport import Transport, until_answered
@@ -51,6 +52,11 @@ class Client:
         self._registrar = Registrar(transport, self._queries.api)
 
     @property
+    def address(self) -> str:
+        """The URL of the agent."""
+        return self._transport.address
+
+    @property
     def present(self) -> bool:
         """Whether the agent listed this instance when it was last asked."""
         return self._registrar.present
@@ -78,6 +84,11 @@ class Client:
             task = self._running.pop(selection, None)
             if task is not None:
                 task.cancel()
+
+    async def listed(self, selection: Selection) -> tuple[Listed, ...]:
+        """All instances of the service of a selection, whatever their tags and their health, asked for now."""
+        datacenter = selection.datacenters[0] if selection.datacenters else self._transport.consul.datacenter
+        return (await listed(self._transport, selection.name, datacenter))[1]
 
     async def services(self) -> Mapping[str, Sequence[str]]:
         """The names of all services, with all tags that instances of theirs have."""

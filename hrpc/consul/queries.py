@@ -63,10 +63,10 @@ class Queries:
         params += [("index", str(index)), ("wait", f"{wait:g}s")] if index else []
         path = f"/v1/health/service/{selection.name}"
         response = await self._transport.request("GET", path, params, wait=wait if index else 0.0)
-        self._refuse_leaderless(response)
+        refuse_leaderless(self._transport, response)
         entries = self._transport.json(f"GET {path}", response, list)
         try:
-            found = (_instance(entry) for entry in entries)
+            found = (instance_of(entry) for entry in entries)
             wanted = (each for each in found if selection.version is None or each.version == selection.version)
             instances = tuple(sorted(wanted, key=lambda instance: instance.id))
             return int(response.headers.get("X-Consul-Index") or 0), instances
@@ -78,20 +78,22 @@ class Queries:
         path = "/v1/catalog/services"
         params = [("stale", "")] + ([("dc", self._datacenter)] if self._datacenter else [])
         response = await self._transport.request("GET", path, params)
-        self._refuse_leaderless(response)
+        refuse_leaderless(self._transport, response)
         found = self._transport.json(f"GET {path}", response, dict)
         try:
             return {name: tuple(tags) for name, tags in found.items()}
         except TypeError as error:
             raise self._transport.not_consul(f"GET {path}", response.code) from error
 
-    def _refuse_leaderless(self, response: base.Response) -> None:
-        # Such servers answer from what they have, which may be nothing.
-        if response.headers.get("X-Consul-KnownLeader") == "false":
-            raise ConsulUnreachable(f"the servers behind Consul at {self._transport.address} have no leader")
+
+def refuse_leaderless(transport: Transport, response: base.Response) -> None:
+    """Raises `ConsulUnreachable` for the answer of servers without a leader: from what they have, maybe nothing."""
+    if response.headers.get("X-Consul-KnownLeader") == "false":
+        raise ConsulUnreachable(f"the servers behind Consul at {transport.address} have no leader")
 
 
-def _instance(entry: dict[str, Any]) -> Instance:
+def instance_of(entry: dict[str, Any]) -> Instance:
+    """The instance of an entry of ``/v1/health/service``. Raises what Python raises when it is none."""
     service = entry["Service"]
     return Instance(
         id=service["ID"],

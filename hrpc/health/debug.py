@@ -18,7 +18,8 @@ from aiohttp import web
 from hrpc.health.http import Route
 from hrpc.option import DebugSettings
 
-Report = Callable[[], Awaitable[Mapping[str, Any]]]
+Report = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+"""Makes what is answered from the parameters of the request."""
 
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 _TOKEN_WANTED = "send 'Authorization: Bearer <token>' with the token of hrpc.with_debug(token=…) or HRPC_DEBUG_TOKEN"  # noqa: S105
@@ -35,7 +36,7 @@ def _guarded(settings: DebugSettings, report: Report) -> Route:
         refused = _refusal(settings, request)
         if refused is not None:
             return _json({"error": refused}, 403)
-        return _json(await report(), 200)
+        return _json(await report(request.query), 200)
 
     return answer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
@@ -26,11 +27,15 @@ from hrpc.server.parts import Parts
 
 
 def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
-    """Answers health probes; gives the port."""
-    from hrpc.health import http  # and with it aiohttp, which takes longer to import than all else of a start
+    """Answers health probes, and tells what the server knows of itself; gives the port."""
+    from hrpc.health import debug, http  # and with it aiohttp, which takes longer to import than all else of a start
+    from hrpc.server import explaining
 
-    option = "hrpc.with_health_check(port=…)"
-    return listener.serve_http("health check", parts.settings.host, port, option, http.routes(parts.health))
+    reports = {
+        "/debug/discovery": partial(explaining.discovery, parts),
+    }
+    routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}
+    return listener.serve_http("health check", parts.settings.host, port, "hrpc.with_health_check(port=…)", routes)
 
 
 def metrics_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from hrpc.abc import Discovery, Selection
 from hrpc.errors import ConsulError, ServiceNotFound
 from hrpc.rpc.outgoing import Outgoing
+from hrpc.service.balancing import EndpointReport
 from hrpc.service.channel import Channel
 from hrpc.service.connections import Connections
 from hrpc.service.entry import Entry, Service
@@ -34,6 +35,13 @@ class Wish(NamedTuple):
         """From the arguments of `hrpc.service.get` and the like."""
         tags = tag if tag is None or isinstance(tag, str) else tuple(tag)
         return cls(name, tags, version, (datacenters,) if isinstance(datacenters, str) else tuple(datacenters))
+
+
+class Followed(NamedTuple):
+    """A selection that is followed, and what the channels to it give to each ``host:port``."""
+
+    entry: Entry
+    endpoints: Mapping[str, EndpointReport]
 
 
 class Directory:
@@ -109,6 +117,10 @@ class Directory:
         if channel is None:
             channel = self._channels[key] = Channel(entry, self._connections, self._outgoing)
         return channel
+
+    def followed(self) -> list[Followed]:
+        """All that is followed at the moment."""
+        return [Followed(entry, {}) for entry in self._entries.values()]
 
     def ages(self) -> dict[str, float]:
         """Seconds since the registry last confirmed each service that is followed."""

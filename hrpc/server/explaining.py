@@ -1,0 +1,141 @@
+"""What a server knows of the services it calls, and of itself in Consul: the reports behind ``/debug/…``."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hrpc.abc import Instance, Selection
+from hrpc.errors import ConsulError
+from hrpc.server.parts import Parts
+from hrpc.service.directory import Followed
+
+if TYPE_CHECKING:
+    from hrpc.consul import Client
+    from hrpc.consul.listing import Listed
+
+LISTING_LIMIT = 2.0
+"""Seconds for asking Consul about those that are out; what is known without asking is told in any case."""
+_AT_ONCE = 8
+
+Json = dict[str, Any]
+
+
+async def discovery(parts: Parts, asked: Mapping[str, str]) -> Json:
+    """The services that this server follows, with their instances, and why each is in or out.
+
+    `asked` has the parameters of the request; with a ``service``, only that one is told of.
+    """
+    if parts.directory is None or parts.consul is None:
+        return {"server": parts.name, "services": [], "note": "without Consul: see hrpc.with_consul"}
+    wanted = asked.get("service")
+    followed = [each for each in parts.directory.followed() if wanted in (None, each.entry.name)]
+    listings = await _listings(parts.consul, [each.entry.selection for each in followed])
+    told = [_service(each, listings[each.entry.selection]) for each in followed]
+    return {"server": parts.name, "consul": parts.consul.address, "services": told}
+
+
+async def _listings(
+    consul: Client, selections: Sequence[Selection]
+) -> dict[Selection, tuple[Listed, ...] | ConsulError | TimeoutError]:
+    found: dict[Selection, tuple[Listed, ...] | ConsulError | TimeoutError] = {}
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(selection: Selection) -> None:
+        try:
+            async with turn:
+                found[selection] = await consul.listed(selection)
+        except ConsulError as error:
+            found[selection] = error
+
+    asking = [asyncio.create_task(ask(selection), name="hrpc: debug") for selection in selections]
+    try:
+        if asking:
+            await asyncio.wait(asking, timeout=LISTING_LIMIT)
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    late = TimeoutError(f"no answer from Consul within {LISTING_LIMIT:g} s")
+    return {selection: found.get(selection, late) for selection in selections}
+
+
+def _service(followed: Followed, listing: tuple[Listed, ...] | Exception) -> Json:
+    entry, report = followed.entry, followed.entry.report()
+    selection = entry.selection
+    listed = None if isinstance(listing, Exception) else {each.instance.id: each for each in listing}
+    instances = [
+        *(_known(instance, listed, followed, report.held_for is not None) for instance in entry.instances),
+        *_left_out(selection, entry.instances, listed or {}),
+    ]
+    return {
+        "name": selection.name,
+        "tags": list(selection.tags),
+        "version": selection.version,
+        "datacenters": list(selection.datacenters),
+        "index": report.index,
+        "age_seconds": None if report.age == math.inf else round(report.age, 3),
+        "last_error": report.error,
+        "held_for_seconds": None if report.held_for is None else round(report.held_for, 3),
+        "changes": report.changes,
+        "instances": instances,
+        "not_asked": str(listing) if isinstance(listing, Exception) else None,
+    }
+
+
+def _known(instance: Instance, listed: Mapping[str, Listed] | None, followed: Followed, held: bool) -> Json:
+    row = followed.endpoints.get(instance.endpoint)
+    why = "passes its checks"
+    if held:
+        why = "kept, although Consul suddenly lists none: see held_for_seconds"
+    elif listed is not None and instance.id not in listed:
+        why = "Consul has just taken it out of its list"
+    elif listed is not None and listed[instance.id].failing:
+        why = "Consul has just found it failing: " + _failing(listed[instance.id])
+    told = _described(instance) | {"in": True, "state": "in", "why": why}
+    if row is None:
+        return told | {"why": f"{why}; no service.channel of this server uses it"}
+    told["in"] = row.state != "ejected"
+    return told | {
+        "state": row.state,
+        "why": f"{why}; {row.why}" if row.why else why,
+        "picks": row.picks,
+        "in_flight": row.in_flight,
+        "failures_in_a_row": row.failures,
+        "latency_seconds": round(row.latency, 6),
+    }
+
+
+def _left_out(selection: Selection, known: Sequence[Instance], listed: Mapping[str, Listed]) -> Iterator[Json]:
+    ids = {instance.id for instance in known}
+    for found in listed.values():
+        if found.instance.id not in ids:
+            why = _failing(found) or _unwanted(selection, found.instance) or "Consul has just put it into its list"
+            yield _described(found.instance) | {"in": False, "state": found.health, "why": why}
+
+
+def _failing(found: Listed) -> str:
+    return "; ".join(f"the check {check.name!r} is {check.status}: {check.said}" for check in found.failing)
+
+
+def _unwanted(selection: Selection, instance: Instance) -> str | None:
+    missing = [tag for tag in selection.tags if tag not in instance.tags]
+    if missing:
+        return f"it passes its checks, and is left out: it has no tag {missing[0]!r}"
+    if selection.version not in (None, instance.version):
+        return f"it passes its checks, and is left out: its version is {instance.version!r}, not {selection.version!r}"
+    return None
+
+
+def _described(instance: Instance) -> Json:
+    return {
+        "id": instance.id,
+        "endpoint": instance.endpoint,
+        "weight": instance.weight,
+        "version": instance.version,
+        "zone": instance.zone,
+        "datacenter": instance.datacenter,
+        "tags": list(instance.tags),
+    }

@@ -1,0 +1,86 @@
+"""What a server tells of the services it calls: who is in, who is out, and why."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import aiohttp
+import pytest
+
+import hrpc
+from hrpc import service
+from hrpc.consul import connect
+from hrpc.option import Consul
+from hrpc.testing.servers import ConsulServer
+from tests import agent
+from tests.eventually import eventually
+from tests.service.peers import caller, entry
+
+
+@pytest.fixture(autouse=True)
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HRPC_ADVERTISE", "127.0.0.1")
+
+
+async def told(server: hrpc.Server, path: str) -> Any:
+    url = f"http://127.0.0.1:{server.health_port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 200
+        return await response.json()
+
+
+async def test_instances_are_told_with_why_each_is_in_or_out(consul: ConsulServer) -> None:
+    name = f"users-{uuid.uuid4().hex[:8]}"
+    entries = [
+        entry(name, 1, 7001, weight=3, version="1.2", zone="a"),
+        entry(name, 2, 7002),
+        entry(name, 3, 7003, tag="staging"),
+    ]
+    async with connect(Consul(address=consul.address)) as client:
+        async with client.registered(entries[0]), client.registered(entries[1]), client.registered(entries[2]):
+            await agent.maintain(consul.address, f"{name}-2", "I am ill")
+            async with caller(consul, hrpc.with_health_check(0)) as server:
+                await service.ready(name)
+
+                async def settled() -> Any:
+                    [found] = (await told(server, f"/debug/discovery?service={name}"))["services"]
+                    return found if len(found["instances"]) == 3 else None
+
+                found = await eventually(settled)
+                assert found["tags"] == ["development"]
+                assert found["index"] > 0
+                assert 0 <= found["age_seconds"] < 60
+                assert (found["last_error"], found["held_for_seconds"], found["not_asked"]) == (None, None, None)
+                instances = {each["id"]: each for each in found["instances"]}
+                first = instances[f"{name}-1"]
+                assert (first["endpoint"], first["weight"], first["version"]) == ("127.0.0.1:7001", 3, "1.2")
+                assert (first["zone"], first["in"], first["state"]) == ("a", True, "in")
+                assert first["why"] == "passes its checks; no service.channel of this server uses it"
+                ill = instances[f"{name}-2"]
+                assert (ill["in"], ill["state"]) == (False, "maintenance")
+                assert ill["why"] == "the check 'Service Maintenance Mode' is critical: I am ill"
+                other = instances[f"{name}-3"]
+                assert (other["in"], other["state"]) == (False, "passing")
+                assert other["why"] == "it passes its checks, and is left out: it has no tag 'development'"
+
+
+async def test_without_consul_it_tells_what_it_knows_and_what_keeps_it_from_knowing_more(
+    own_consul: ConsulServer,
+) -> None:
+    async with connect(Consul(address=own_consul.address)) as client, client.registered(entry("users", 1, 7001)):
+        async with caller(own_consul, hrpc.with_health_check(0)) as server:
+            await service.ready("users")
+            own_consul.kill()
+
+            async def noticed() -> Any:
+                found = (await told(server, "/debug/discovery"))["services"][0]
+                return found if found["last_error"] else None
+
+            try:
+                found = await eventually(noticed)
+            finally:
+                own_consul.start()
+            assert "no answer from Consul at" in found["last_error"]
+            assert "no answer from Consul at" in found["not_asked"]
+            assert [each["id"] for each in found["instances"]] == ["users-1"]
