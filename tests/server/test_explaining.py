@@ -45,7 +45,7 @@ async def test_instances_are_told_with_why_each_is_in_or_out(consul: ConsulServe
 
                 async def settled() -> Any:
                     [found] = (await told(server, f"/debug/discovery?service={name}"))["services"]
-                    return found if len(found["instances"]) == 3 else None
+                    return found if len(found["instances"]) == 3 and found["index"] else None
 
                 found = await eventually(settled)
                 assert found["tags"] == ["development"]
