@@ -18,6 +18,7 @@ class CheckState(NamedTuple):
     name: str
     status: str
     output: str
+    """Of maintenance, the reason."""
 
     @property
     def said(self) -> str:
@@ -57,7 +58,7 @@ async def listed(
 
 def _listed(entry: dict[str, Any]) -> Listed:
     checks = [
-        (check["CheckID"], CheckState(check["Name"], check["Status"], check["Output"].strip()))
+        (check["CheckID"], CheckState(check["Name"], check["Status"], (check["Output"] or check["Notes"]).strip()))
         for check in entry["Checks"]
     ]
     failing = tuple(check for _, check in checks if check.status != "passing")
