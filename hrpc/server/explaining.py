@@ -121,7 +121,7 @@ def _failing(found: Listed) -> str:
 
 
 def _unwanted(selection: Selection, instance: Instance) -> str | None:
-    missing = [tag for tag in selection.tags if tag not in instance.tags]
+    missing = [str(tag) for tag in selection.tags if tag not in instance.tags]
     if missing:
         return f"it passes its checks, and is left out: it has no tag {missing[0]!r}"
     if selection.version not in (None, instance.version):
