@@ -73,10 +73,10 @@ def _hash_key(option: str, settings: BalancerSettings) -> str | None:
         if key is not None:
             raise OptionError(f'{option}(hash_key={key!r}): belongs to "consistent_hash", not to {settings.picker!r}')
         return None
-    if not isinstance(key, str) or not checks.METADATA_KEY.fullmatch(key):
+    if not isinstance(key, str) or not checks.METADATA_KEY.fullmatch(key) or key.endswith("-bin"):
         raise OptionError(
-            f'{option}(hash_key={key!r}): "consistent_hash" takes the metadata key that calls are spread by, of a to '
-            'z, digits, "_", "-" and "."'
+            f'{option}(hash_key={key!r}): "consistent_hash" takes the metadata key whose text calls are spread by: '
+            'a to z, digits, "_", "-" and ".", without "-bin" at its end'
         )
     return key
 

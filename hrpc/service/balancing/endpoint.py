@@ -69,7 +69,7 @@ class Endpoint:
         """Takes what the registry says of it now."""
         self.instance = instance
         self.weight = instance.weight
-        self.zone = instance.meta.get("zone", "")
+        self.zone = instance.zone
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.instance.endpoint}>"

@@ -1,11 +1,10 @@
-"""Endpoints for tests of balancers, and a clock that stands still."""
+"""Endpoints for tests of balancers."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -13,18 +12,9 @@ import grpc
 from hrpc.abc import Instance
 from hrpc.option import BalancerSettings
 from hrpc.service.balancing import Balancer, Endpoint, EndpointReport
+from tests.clock import Clock
 
 OK, UNAVAILABLE, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
-
-
-@dataclass
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Fleet:

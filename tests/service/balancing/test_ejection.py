@@ -151,6 +151,13 @@ def test_when_others_leave_those_that_were_left_out_first_come_back() -> None:
     assert set(fleet.picks(30)) == {"b"}
 
 
+def test_one_that_has_left_the_list_does_not_count_among_those_left_out() -> None:
+    fleet = failing("ab")
+    fleet.replace(dict.fromkeys("bcd", 1))
+    fleet.call("c", UNAVAILABLE, times=5)
+    assert fleet.rows()["c"].state == "ejected"
+
+
 def test_one_that_is_left_out_is_called_when_no_other_is_connected() -> None:
     fleet = failing()
     fleet.down = set("bcd")

@@ -45,6 +45,12 @@ def test_a_new_list_is_used_at_once_and_fairly(before: dict[str, int], after: di
     assert picks.keys() == after.keys()
 
 
+def test_a_weight_that_grows_counts_at_once() -> None:
+    fleet = Fleet({"a": 100, "b": 1})
+    fleet.replace({"a": 100, "b": 100})
+    assert abs(fleet.picks(20)["b"] - 10) <= 1
+
+
 def test_the_same_list_again_and_again_changes_no_turn() -> None:
     weights = {"a": 1, "b": 2, "c": 3}
     still, told = Fleet(weights), Fleet(weights)
