@@ -14,11 +14,13 @@ from hrpc._version import __version__
 from hrpc.context import Context, background_context
 from hrpc.errors import HrpcError
 from hrpc.option import (
+    BalancerSettings,
     Consul,
     Environment,
     Option,
     with_audit_log,
     with_auth,
+    with_balancer,
     with_channelz,
     with_circuit_breaker,
     with_client_certs,
@@ -59,6 +61,7 @@ from hrpc.server import Server, new_server
 from hrpc.tasks import go
 
 __all__ = [
+    "BalancerSettings",
     "Consul",
     "Context",
     "Environment",
@@ -80,6 +83,7 @@ __all__ = [
     "service",
     "with_audit_log",
     "with_auth",
+    "with_balancer",
     "with_channelz",
     "with_circuit_breaker",
     "with_client_certs",

@@ -120,6 +120,22 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_health_check(kind="tcp"), OptionError, 'kind=.*"ttl"'),  # type: ignore[arg-type]
         (lambda: hrpc.with_databases("mysql"), OptionError, "with_databases"),  # type: ignore[arg-type]
         (lambda: hrpc.with_upstreams("us_ers"), OptionError, "with_upstreams"),
+        (lambda: hrpc.with_balancer("random"), OptionError, "picker='random'.*weighted_round_robin"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_balancer("consistent_hash"), OptionError, "hash_key=None.*metadata key"),
+        (lambda: hrpc.with_balancer("consistent_hash", hash_key="User"), OptionError, "hash_key='User'"),
+        (lambda: hrpc.with_balancer("consistent_hash", hash_key="a-bin"), OptionError, "hash_key='a-bin'"),
+        (lambda: hrpc.with_balancer("p2c", hash_key="user"), OptionError, 'belongs to "consistent_hash"'),
+        (lambda: hrpc.with_balancer(prefer_zone="a"), OptionError, "prefer_zone='a'"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_balancer(slow_start=-1), OptionError, "slow_start=-1"),
+        (lambda: hrpc.with_balancer(eject_after=-1), OptionError, "eject_after=-1"),
+        (lambda: hrpc.with_balancer(eject_for=0), OptionError, "eject_for=0"),
+        (lambda: hrpc.with_balancer(services=["users"]), OptionError, "takes a mapping"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_balancer(services={"users": "p2c"}), OptionError, r"services\['users'\]"),  # type: ignore[dict-item]
+        (
+            lambda: hrpc.with_balancer(services={"users": hrpc.BalancerSettings(eject_for=0)}),
+            OptionError,
+            r"services\['users'\]\(eject_for=0\)",
+        ),
         (lambda: hrpc.with_target("dns"), OptionError, "with_target"),  # type: ignore[arg-type]
         (lambda: hrpc.with_exit_listeners("close"), OptionError, "with_exit_listeners"),  # type: ignore[arg-type]
         (lambda: hrpc.with_restart_listeners(None), OptionError, "with_restart_listeners"),  # type: ignore[arg-type]
@@ -246,3 +262,11 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(address: str) -> 
     with pytest.raises(OptionError) as caught:
         Consul(address=address)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_service_has_its_own_balancer_or_that_of_all() -> None:
+    own = hrpc.BalancerSettings("consistent_hash", hash_key="user-id")
+    made = settings(hrpc.with_balancer("p2c", eject_after=3, services={"carts": own})).balancers
+    assert made.of("carts") == own
+    assert (made.of("users").picker, made.of("users").eject_after) == ("p2c", 3)
+    assert settings().balancers.of("users") == hrpc.BalancerSettings()
