@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from hrpc.abc import Instance, Registration, Selection
+from hrpc.abc import Instance, Registration, RegistrationReport, Selection
 from hrpc.consul.listing import Listed, listed
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
@@ -60,6 +60,14 @@ class Client:
     def present(self) -> bool:
         """Whether the agent listed this instance when it was last asked."""
         return self._registrar.present
+
+    def report(self) -> RegistrationReport | None:
+        """How the registration stands; None while nothing is registered."""
+        return self._registrar.report()
+
+    async def maintenance(self, reason: str | None) -> None:
+        """Takes the instance out of rotation, or back in with None; raises `ConsulError`, and goes on trying."""
+        await self._registrar.maintenance(reason)
 
     def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""

@@ -2,34 +2,49 @@
 
 The entry is compared with what the agent has by a hash-based blocking query
 (https://developer.hashicorp.com/consul/api-docs/agent/service#get-local-service-configuration), which ends within
-milliseconds of a change. Missing or different: it is put back, for as long as the service runs, without a last try.
+milliseconds of a change. Its check is looked at whenever that query ends, at the interval of the check or earlier: a
+change of a check ends no query. Missing or different: it is put back, for as long as the service runs, without a last
+try.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from consul import base
 from loguru import logger
 
-from hrpc.abc import Check, Registration
+from hrpc.abc import Registration, RegistrationReport, endpoint
+from hrpc.consul import entry
 from hrpc.consul.transport import Transport
 from hrpc.consul.watch import LONGEST_WAIT, backoff
-from hrpc.errors import ConsulError
+from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
 
 
 class Registrar:
-    """Registers services at the agent behind `transport`."""
+    """Registers a service at the agent behind `transport`."""
 
-    def __init__(self, transport: Transport, api: base.Consul) -> None:
+    def __init__(self, transport: Transport, api: base.Consul, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds, for the report."""
         self._transport = transport
         self._api = api
+        self._clock = clock
         self.present = False
+        self._registration: Registration | None = None
+        self._missing_since = 0.0
+        self._put_at: float | None = None
+        self._puts_again = 0
+        self._error: ConsulError | None = None
+        self._maintenance: str | None = None
+        self._maintenance_ends = False
         self._renew = False
+        self._writing = asyncio.Lock()
         transport.on_token_change(self._token_changed)
 
     def _token_changed(self) -> None:
@@ -37,9 +52,25 @@ class Registrar:
         # at the same moment.
         self._renew = True
 
+    def report(self) -> RegistrationReport | None:
+        """How the registration stands; None while nothing is registered."""
+        if self._registration is None:
+            return None
+        now = self._clock()
+        return RegistrationReport(
+            registration=self._registration,
+            present=self.present,
+            missing_for=None if self.present else now - self._missing_since,
+            error=None if self._error is None else str(self._error),
+            put_ago=None if self._put_at is None else now - self._put_at,
+            puts_again=self._puts_again,
+            maintenance=self._maintenance,
+        )
+
     @asynccontextmanager
     async def registered(self, registration: Registration) -> AsyncIterator[None]:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
+        self._missing_since = self._clock()
         try:
             await self._put(registration)
         except BaseException:
@@ -47,56 +78,129 @@ class Registrar:
             with suppress(ConsulError):
                 await self._api.agent.service.deregister(registration.id)
             raise
-        where = f"{registration.address}:{registration.port}"
+        self._registration = registration
+        where = endpoint(registration.address, registration.port)
         logger.info("registered in Consul as {} at {}", registration.id, where)
         try:
             async with asyncio.TaskGroup() as tasks:
-                keeper = tasks.create_task(self._keep(registration), name="hrpc: registration")
+                keepers = [tasks.create_task(self._keep(registration), name="hrpc: registration")]
+                if registration.check.kind == "ttl":
+                    keepers.append(tasks.create_task(self._beat(registration), name="hrpc: TTL check"))
                 try:
                     yield
                 finally:
-                    keeper.cancel()
+                    for keeper in keepers:
+                        keeper.cancel()
         finally:
-            # Only now, when the keeper has ended: a PUT of its after this one would bring a dead service back.
-            self.present = False
+            # Only now, when the keepers have ended: a PUT of theirs after this one would bring a dead service back.
+            self.present, self._registration = False, None
             await self._api.agent.service.deregister(registration.id)
+
+    async def maintenance(self, reason: str | None) -> None:
+        """Takes the service out of rotation, or back in with None, until further notice.
+
+        Raises `ConsulError` when the agent cannot be told now; it is then told as soon as it answers.
+        """
+        self._maintenance, self._maintenance_ends = reason, reason is None
+        if self._registration is not None:
+            async with self._writing:
+                await self._tell_maintenance(self._registration)
 
     async def _keep(self, registration: Registration) -> None:
         content: str | None = None
-        failures = 0
+        failures = mended = 0
         while True:
             try:
                 content = await self._confirm(registration, content)
             except ConsulError as error:
-                if not failures:
-                    logger.error("registration: {!r} may be missing in Consul: {}", registration.name, error)
-                self.present, content = False, None
+                self._lost(error, registration)
+                content = None
                 await asyncio.sleep(backoff(failures))
                 failures += 1
             else:
-                if failures:
-                    logger.info("registration: {!r} is in Consul again", registration.name)
                 failures = 0
+                # What is put back and is different again, maybe by somebody who does the same, is not fought over.
+                mended = mended + 1 if content is None else 0
+                if mended:
+                    await asyncio.sleep(backoff(mended - 1))
 
     async def _confirm(self, registration: Registration, content: str | None) -> str | None:
         """Waits for a change of the entry and mends it; gives the hash to wait on next, None to ask at once."""
         path = f"/v1/agent/service/{registration.id}"
-        params = {"hash": content, "wait": f"{LONGEST_WAIT:g}s"} if content else None
-        response = await self._transport.request("GET", path, params, wait=LONGEST_WAIT if content else 0.0)
-        entry = None if response.code == 404 else self._transport.json(f"GET {path}", response, dict)
-        if entry is not None and not entry.get("ContentHash"):
+        wait = min(LONGEST_WAIT, max(1.0, registration.check.interval)) if content else 0.0
+        params = {"hash": content, "wait": f"{wait:g}s"} if content else None
+        response = await self._transport.request("GET", path, params, wait=wait)
+        found = None if response.code == 404 else self._transport.json(f"GET {path}", response, dict)
+        if found is None:
+            self._missing(None)
+        elif not found.get("ContentHash"):
             raise self._transport.not_consul(f"GET {path}", response.code)
-        if entry is not None and _same(entry, registration) and not self._renew:
-            self.present = True
-            return str(entry["ContentHash"])
-        wrong = "missing in Consul" if entry is None else "changed in Consul"
-        why = "to be renewed with another token" if self._renew else wrong
-        logger.warning("registration: {!r} is {}, registering it again", registration.name, why)
-        await self._put_to_the_end(registration)
-        await asyncio.sleep(backoff(0))
+        wrong = "is missing in Consul" if found is None else await self._wrong(registration, found)
+        if found is not None and wrong is None:
+            self._found(registration)
+            return str(found["ContentHash"])
+        await self._put_again(registration, wrong)
         return None
 
-    async def _put_to_the_end(self, registration: Registration) -> None:
+    async def _wrong(self, registration: Registration, found: Mapping[str, Any]) -> str | None:
+        """What the agent has other than it should; None when nothing. Maintenance is put right on the way."""
+        if self._renew:
+            return "is to be renewed with another token"
+        if not entry.is_same(found, registration):
+            return "was changed in Consul"
+        checks = await self._checks(registration)
+        check = checks.get(entry.check_id(registration))
+        if check is None:
+            return "has lost its check in Consul"
+        if not entry.is_same_check(check, registration):
+            # Registering it over the other one would leave both running, when they are of two kinds.
+            await self._api.agent.check.deregister(entry.check_id(registration))
+            return "has another check in Consul"
+        is_out = entry.maintenance_id(registration) in checks
+        # What an operator has taken out of rotation stays there; what the service has, comes back with its own word.
+        if self._maintenance_ends if is_out else self._maintenance is not None:
+            async with self._writing:
+                await self._tell_maintenance(registration)
+        return None
+
+    async def _checks(self, registration: Registration) -> Mapping[str, Any]:
+        path = "/v1/agent/checks"
+        response = await self._transport.request("GET", path, {"filter": f'ServiceID == "{registration.id}"'})
+        checks: dict[str, Any] = self._transport.json(f"GET {path}", response, dict)
+        return checks
+
+    async def _beat(self, registration: Registration) -> None:
+        """Says at the check's interval, or earlier, that the service is well: for as long as its event loop runs."""
+        failures = 0
+        while True:
+            try:
+                if await self._pass(registration):
+                    failures = 0
+                    await asyncio.sleep(registration.check.interval * random.uniform(0.8, 1.0))
+                    continue
+                await self._put_again(registration, "has lost its check in Consul")
+            except ConsulUnreachable:
+                pass  # the keeper tells
+            except ConsulError as error:
+                if not failures:
+                    logger.error("registration: {!r} cannot tell Consul that it is well: {}", registration.name, error)
+            await asyncio.sleep(backoff(failures))
+            failures += 1
+
+    async def _pass(self, registration: Registration) -> bool:
+        """Whether the agent has the check that was told to pass."""
+        path = f"/v1/agent/check/pass/{entry.check_id(registration)}"
+        try:
+            response = await self._transport.request("PUT", path)
+        except ConsulRefused as error:
+            # An agent has no code for it: 500 with these texts in Consul 1.8, 404 in later versions.
+            if "associated TTL" in str(error) or "nknown check" in str(error):
+                return False
+            raise
+        return bool(response.code != 404)
+
+    async def _put_again(self, registration: Registration, why: str | None) -> None:
+        logger.warning("registration: {!r} {}, registering it again", registration.name, why)
         # Cancelled half-way, the agent could still take the request in after the deregistration that follows.
         putting = asyncio.ensure_future(self._put(registration))
         try:
@@ -104,55 +208,38 @@ class Registrar:
         except asyncio.CancelledError:
             await asyncio.wait({putting})
             raise
+        self._puts_again += 1
 
     async def _put(self, registration: Registration) -> None:
-        await self._transport.request(
-            "PUT",
-            "/v1/agent/service/register",
-            {"replace-existing-checks": "true"},
-            data=json.dumps(_entry(registration)),
-        )
-        self.present, self._renew = True, False
+        async with self._writing:
+            # Not passing for a moment while it is out of rotation. Checks of others at this entry, as that of an
+            # operator who takes it out, are left alone: the ID is new, so none of them is left over from another life.
+            status = "passing" if self._maintenance is None else "critical"
+            data = json.dumps(entry.body(registration, status))
+            await self._transport.request("PUT", "/v1/agent/service/register", data=data)
+            self._put_at, self._renew = self._clock(), False
+            if self._maintenance is not None:
+                await self._tell_maintenance(registration)
+        self._found(registration)
 
+    async def _tell_maintenance(self, registration: Registration) -> None:
+        params = {"enable": "false"}
+        if self._maintenance is not None:
+            params = {"enable": "true", "reason": self._maintenance}
+        await self._transport.request("PUT", f"/v1/agent/service/maintenance/{registration.id}", params)
+        self._maintenance_ends = False
 
-def _entry(registration: Registration) -> dict[str, Any]:
-    return {
-        "ID": registration.id,
-        "Name": registration.name,
-        "Address": registration.address,
-        "Port": registration.port,
-        "Tags": list(registration.tags),
-        "Meta": dict(registration.meta),
-        "Weights": {"Passing": registration.weight, "Warning": 1},
-        "Check": _check(registration),
-    }
+    def _found(self, registration: Registration) -> None:
+        if self._error is not None:
+            logger.info("registration: {!r} is in Consul again", registration.name)
+        self.present, self._error = True, None
 
+    def _lost(self, error: ConsulError, registration: Registration) -> None:
+        if self._error is None:
+            logger.error("registration: {!r} may be missing in Consul: {}", registration.name, error)
+        self._missing(error)
 
-def _check(registration: Registration) -> dict[str, Any]:
-    check: Check = registration.check
-    kinds: dict[str, dict[str, Any]] = {
-        "http": {"HTTP": check.target},
-        "grpc": {"GRPC": check.target, "GRPCUseTLS": check.tls, "TLSSkipVerify": check.tls},
-    }
-    return {
-        "CheckID": f"service:{registration.id}",
-        "Name": f"{registration.name} {check.kind}",
-        "Interval": f"{check.interval:g}s",
-        "Timeout": f"{check.timeout:g}s",
-        "DeregisterCriticalServiceAfter": f"{check.deregister_after:g}s",
-        # It is registered when it serves; Consul would call it critical until the first check, up to an interval later.
-        "Status": "passing",
-        **kinds[check.kind],
-    }
-
-
-def _same(entry: Mapping[str, Any], registration: Registration) -> bool:
-    weights = entry.get("Weights") or {}
-    return (
-        entry.get("Service") == registration.name
-        and entry.get("Address") == registration.address
-        and entry.get("Port") == registration.port
-        and sorted(entry.get("Tags") or ()) == sorted(registration.tags)
-        and (entry.get("Meta") or {}) == registration.meta
-        and weights.get("Passing") == registration.weight
-    )
+    def _missing(self, error: ConsulError | None) -> None:
+        if self.present:
+            self._missing_since = self._clock()
+        self.present, self._error = False, error or self._error

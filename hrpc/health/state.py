@@ -59,12 +59,19 @@ class Health:
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
+        self.maintenance: str | None = None
+        """Why the server wants no new calls for now; None when it wants them."""
         self._parts: dict[str, _Part] = {}
+        self._details: dict[str, Callable[[], str]] = {}
         self._changed = asyncio.Event()
 
     def add(self, name: str, ping: Callable[[], Awaitable[None]]) -> None:
         """A part without which the server is not ready. `ping` raises an `HrpcError` when it is not well."""
         self._parts[name] = _Part(ping)
+
+    def tell(self, name: str, read: Callable[[], str]) -> None:
+        """Something to tell beside the parts; the server is as ready as it is, whatever this says."""
+        self._details[name] = read
 
     def enter(self, phase: Phase) -> None:
         """Goes to the next phase and tells those who watch."""
@@ -80,6 +87,12 @@ class Health:
         """Asks every part, each for at most a second."""
         names = list(self._parts)
         answers = await asyncio.gather(*(self._parts[name].ask() for name in names))
-        parts = {"server": "ok" if self.phase is Phase.SERVING else str(self.phase)}
+        parts = {"server": self._server()}
         parts.update(zip(names, answers, strict=True))
-        return Readiness(all(answer == "ok" for answer in parts.values()), parts)
+        ready = all(answer == "ok" for answer in parts.values())
+        return Readiness(ready, parts | {name: read() for name, read in self._details.items()})
+
+    def _server(self) -> str:
+        if self.phase is Phase.SERVING and self.maintenance is not None:
+            return f"in maintenance: {self.maintenance}"
+        return "ok" if self.phase is Phase.SERVING else str(self.phase)

@@ -51,6 +51,13 @@ def service_name(option: str, name: object) -> str:
     return name
 
 
+def text(option: str, name: str, value: object) -> str:
+    """Printable text of 1 to 512 bytes, what Consul takes as a value; `name` is that of the parameter."""
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value.encode()) > 512:
+        raise OptionError(f"{option}({name}={value!r}): takes printable text of 1 to 512 bytes")
+    return value
+
+
 def host(option: str, value: object) -> str:
     """What others can connect to: an IP address, whose brackets are taken off, or a host name."""
     if not isinstance(value, str):

@@ -57,14 +57,14 @@ def with_registration(
     registration = RegistrationSettings(
         None if address is None else checks.host(f"{option}(address=…)", address),
         checks.count(option, "weight", weight, 1, 65535),
-        None if version is None else _text(option, "version", version),
+        None if version is None else checks.text(option, "version", version),
         _tags(option, tags),
         _meta(option, meta or {}),
         checks.seconds(option, "check_interval", check_interval, 1.0),
         checks.seconds(option, "check_timeout", check_timeout, 0.1),
         checks.seconds(option, "deregister_after", deregister_after, 60.0),
         _addresses(option, tagged_addresses or {}),
-        "" if zone is None else _text(option, "zone", zone),
+        "" if zone is None else checks.text(option, "zone", zone),
     )
     return Option("with_registration", {"registration": registration})
 
@@ -94,16 +94,10 @@ def with_health_check(port: int | None = None, *, kind: Literal["http", "grpc", 
     return Option("with_health_check", {"health_port": checked, "check_kind": kind})
 
 
-def _text(option: str, name: str, value: object) -> str:
-    if not isinstance(value, str) or not value or not value.isprintable() or len(value.encode()) > 512:
-        raise OptionError(f"{option}({name}={value!r}): takes printable text of 1 to 512 bytes")
-    return value
-
-
 def _tags(option: str, tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise OptionError(f"{option}(tags={tags!r}): takes several texts, such as ({tags!r},)")
-    return tuple(_text(option, "tags", tag) for tag in tags)
+    return tuple(checks.text(option, "tags", tag) for tag in tags)
 
 
 def _meta(option: str, meta: Mapping[str, str]) -> dict[str, str]:

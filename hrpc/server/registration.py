@@ -1,14 +1,40 @@
-"""What a server says of itself to the registry."""
+"""What a server says of itself to the registry, and in its readiness of the registry."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from hrpc.abc import KEEPALIVE_META, Check, Registration, endpoint
-from hrpc.option import Settings
+from hrpc.abc import KEEPALIVE_META, Check, Registration, RegistrationReport, Registry, endpoint
+from hrpc.option import Consul, Settings
+from hrpc.server.parts import Parts
+
+
+@asynccontextmanager
+async def registered(
+    parts: Parts, registry: Registry, consul: Consul, port: int, health_port: int | None
+) -> AsyncIterator[None]:
+    """Lists the server at the registry while the context lasts. Raises `OptionError` without an address to give."""
+    from hrpc.consul.address import advertised  # with Consul's libraries, which are there when a registry is
+
+    settings = parts.settings
+    address = advertised(settings.registration.address, consul, settings.host)
+    entry = registration(settings, address, port, health_port, parts.recorder.methods)
+    parts.health.tell("registration", lambda: _told(registry.report()))
+    async with registry.registered(entry):
+        yield
+
+
+def _told(report: RegistrationReport | None) -> str:
+    """A detail: a service that lost its registry still serves whoever knows it, so it is ready."""
+    if report is None:
+        return "not registered"
+    if report.present:
+        return "ok"
+    return f"not in Consul for {report.missing_for or 0:.0f} s: {report.error or 'it is being registered again'}"
 
 
 def registration(

@@ -22,7 +22,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.server import tracing
 from hrpc.server.drain import noticed
 from hrpc.server.parts import Parts
-from hrpc.server.registration import registration
+from hrpc.server.registration import registered
 from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
@@ -91,6 +91,13 @@ class Running:
             logger.warning("{}: restart hooks do not run while it starts or stops", self.name)
         else:
             self._background.go(self._restart())
+
+    async def maintenance(self, reason: str | None) -> None:
+        """Takes the server out of rotation, or back in with None. Raises `ConsulError`, and goes on trying."""
+        self.parts.health.maintenance = reason
+        logger.info("{}: {}", self.name, "is in rotation again" if reason is None else f"in maintenance: {reason}")
+        if self.parts.consul is not None:
+            await self.parts.consul.maintenance(reason)
 
     async def _restart(self) -> None:
         began = time.monotonic()
@@ -190,12 +197,9 @@ class Running:
             await enter("upstreams", self._upstreams(self.parts.directory))
         await enter("serve", serving(self.parts, engine), leaving="drain", limited=False)
         if self.parts.consul is not None and s.consul is not None:
-            from hrpc.consul.address import advertised
-
             await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
-            address = advertised(s.registration.address, s.consul, s.host)
-            entry = registration(s, address, self.port, self.health_port, self.parts.recorder.methods)
-            await enter("register", self.parts.consul.registered(entry), leaving="deregister")
+            entry = registered(self.parts, self.parts.consul, s.consul, self.port, self.health_port)
+            await enter("register", entry, leaving="deregister")
         await enter("ready", self._ready(), leaving="not ready")
 
     def _arrived(self) -> None:

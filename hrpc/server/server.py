@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from hrpc.abc import endpoint
 from hrpc.errors import AlreadyRunning, HrpcError, NotRunning
-from hrpc.option import Option, Settings, fold
+from hrpc.option import Option, Settings, checks, fold
 from hrpc.rpc.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -156,6 +156,37 @@ class Server:
             self._running.request_stop("stop() was called")
         else:
             await self._end("stop() was called")
+
+    async def enter_maintenance(self, reason: str) -> None:
+        """Takes the server out of rotation: callers that find it in Consul make no new call to it.
+
+        It goes on serving, readiness says 503 with the reason, and health of gRPC and liveness stay as they are. It
+        lasts until `leave_maintenance`, also when Consul loses the registration meanwhile. Raises `OptionError` for a
+        reason that cannot be shown, `NotRunning`, and `ConsulError` when Consul cannot be told now: it is then told as
+        soon as it answers.
+
+        ::
+
+            await server.enter_maintenance("rebuilding the index")
+            try:
+                await rebuild()
+            finally:
+                await server.leave_maintenance()
+        """
+        await self._serving().maintenance(checks.text("server.enter_maintenance", "reason", reason))
+
+    async def leave_maintenance(self) -> None:
+        """Ends what `enter_maintenance` began; without it, nothing happens. Raises as it does."""
+        running = self._serving()
+        if running.parts.health.maintenance is not None:
+            await running.maintenance(None)
+
+    def _serving(self) -> Running:
+        if self._running is None or self._running.port is None:
+            raise NotRunning(
+                f"the server {self._settings.server_name!r} does not serve: maintenance is for one that does"
+            )
+        return self._running
 
     def _begin(
         self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False

@@ -111,7 +111,7 @@ def service_registration(body: bytes) -> tuple[Service, list[CheckDefinition]]:
         port=port,
         meta=meta,
         weights=_weights(fields.get("Weights")),
-        tagged_addresses=fields.get("TaggedAddresses", {}) | default_addresses(address, port),
+        tagged_addresses=default_addresses(address, port) | fields.get("TaggedAddresses", {}),
         kind=fields.get("Kind", ""),
         enable_tag_override=fields.get("EnableTagOverride", False),
     )
