@@ -10,6 +10,7 @@ import click
 from hrpc._version import __version__
 from hrpc.cli.errors import CommandError, UsageError
 from hrpc.cli.load import load
+from hrpc.cli.services import services
 from hrpc.errors import HrpcError, OptionError
 from hrpc.option import Environment, with_listen_port
 from hrpc.server import Server
@@ -37,6 +38,9 @@ def _fail(message: str, code: int) -> None:
 @click.version_option(__version__, package_name="hrpc", message="hrpc %(version)s")
 def hrpc() -> None:
     """Starts gRPC services the way production runs them."""
+
+
+hrpc.add_command(services)
 
 
 @hrpc.command()
