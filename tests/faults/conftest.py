@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from hrpc.testing import DevConsul
-from hrpc.testing.servers import ConsulServer
+from hrpc.testing.servers import ConsulServer, consul_server
 from tests.faults.figures import Figures
 
 _figures = pytest.StashKey[Figures]()
@@ -96,7 +96,8 @@ class EmbeddedAgent(Agent):
 async def agent(request: pytest.FixtureRequest) -> AsyncIterator[Agent]:
     """Each of both agents, without ACLs."""
     if request.param == "consul":
-        yield RealAgent(request.getfixturevalue("own_consul"))
+        launch = request.getfixturevalue("launch")
+        yield RealAgent(launch(lambda: consul_server({"limits": {"http_max_conns_per_client": 1000}})))
         return
     embedded = EmbeddedAgent(request.getfixturevalue("free_port"))
     await embedded.begin()

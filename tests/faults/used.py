@@ -1,0 +1,10 @@
+"""What a channel uses, whatever it is inside."""
+
+from __future__ import annotations
+
+from hrpc.service import Channel
+
+
+def endpoints(channel: Channel) -> set[str]:
+    """The ``host:port`` of each instance that calls over this channel may go to now."""
+    return {dial.endpoint for dial in channel._taken}
