@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -42,7 +43,7 @@ class Churning:
         """One instance comes or goes, or all go; ends when the channel uses what is there now."""
         slot = random.choice(list(self._slots))
         gone = set(self.model) if to_none else self.model & {slot}
-        if gone == self.model and not to_none:
+        if gone and gone == self.model and not to_none:
             return  # the last one stays
         come = set() if gone else {slot}
         self.model = (self.model - gone) | come
@@ -85,8 +86,11 @@ class Churning:
 
     async def live(self, ended: asyncio.Event, pause: float, *, empties: bool) -> None:
         """Changes until the end, with this pause on average."""
-        while not ended.is_set():
-            await asyncio.sleep(random.expovariate(1 / pause))
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(random.expovariate(1 / pause)):
+                    await ended.wait()
+                    return
             await self.change(to_none=empties and len(self.model) > 1 and random.random() < 0.3)
             if self.model and random.random() < 0.2:
                 await self.ask_all()
