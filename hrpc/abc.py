@@ -46,6 +46,13 @@ class Pool(Protocol):
     def is_unavailable(self, error: BaseException) -> bool:
         """Whether this error, raised in a handler, says that the server is away."""
 
+    def take_over(self, old: Any) -> None:
+        """Puts itself beneath the client of `old`, another pool of the same database, whose settings have changed.
+
+        Whoever uses the client borrows here from now on. `old` serves those who have come to it already; whoever
+        opened it then closes it, which waits for them.
+        """
+
 
 class Database(Protocol):
     """The recipe for a database: what ``mysql.new()`` and ``redis.new()`` give. It holds no connection."""

@@ -30,6 +30,12 @@ async def store(address: str, key: str, value: str) -> None:
     await asyncio.to_thread(put, address, f"/v1/kv/{key}", value.encode())
 
 
+async def delete(address: str, key: str) -> None:
+    """Deletes a KV key."""
+    request = urllib.request.Request(f"http://{address}/v1/kv/{key}", method="DELETE")
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).close())
+
+
 async def deregister(address: str, service_id: str) -> None:
     """Deregisters behind the service's back."""
     await asyncio.to_thread(put, address, f"/v1/agent/service/deregister/{service_id}")

@@ -21,11 +21,10 @@ from typing import Any, TypeVar, overload
 
 from hrpc import _runtime
 from hrpc.configs.center import Configs
-from hrpc.configs.stored import read_object
 from hrpc.configs.watching import Handler, Watching
 from hrpc.errors import NotInitialized
 
-__all__ = ["Configs", "Watching", "get", "read_object", "ready", "set", "sget", "slot", "sready", "swatch", "watch"]
+__all__ = ["Configs", "Watching", "get", "ready", "set", "sget", "slot", "sready", "swatch", "watch"]
 
 T = TypeVar("T")
 

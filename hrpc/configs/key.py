@@ -89,6 +89,8 @@ class Value(Generic[T]):
             return NOTHING
         if text is not self._text:
             self._take(text)
+            if text is not None and self._value is NOTHING:
+                self._tell("there is no value before it to keep")
         return None if text is None else self._value
 
     def _take(self, text: bytes | None) -> None:
@@ -102,15 +104,17 @@ class Value(Generic[T]):
             self._text = text
 
     def _refuse(self, error: Exception) -> None:
+        self._key.refused += 1
+        self._error = error
+        if self._value is not NOTHING:
+            self._tell("the value before it is kept")
+
+    def _tell(self, what_follows: str) -> None:
         from loguru import logger
 
-        self._key.refused += 1
-        told = str(error)
-        if not isinstance(error, InvalidConfig):
-            # What a class of the user raises may show the value.
-            told = f"key {self._key.path!r}: reading it as {self._kind!r} raised {type(error).__name__}"
-        if self._value is NOTHING:
-            self._error = error
-            logger.error("{}; there is no value before it to keep", told)
+        if isinstance(self._error, InvalidConfig):
+            logger.error("{}; {}", self._error, what_follows)
         else:
-            logger.error("{}; the value before it is kept", told)
+            # What a class of the user raises may show the value.
+            kind, raised = self._kind, type(self._error).__name__
+            logger.error("key {!r}: reading it as {!r} raised {}; {}", self._key.path, kind, raised, what_follows)

@@ -9,6 +9,12 @@ def measure(parts: Parts) -> None:
     """Adds them to the parts' measures, which are read when they are scraped."""
     measures, gauge = parts.measures, parts.measures.gauge
     gauge("hrpc_pool_connections", "Connections of a pool.", parts.pools.connections, ("pool", "state"))
+    gauge(
+        "hrpc_pool_outdated",
+        "1 while a pool could not be opened with its newest settings, else 0.",
+        parts.pools.outdated,
+        ("pool",),
+    )
     gauge("hrpc_pool_waiting", "Callers that wait for a connection.", parts.pools.waiting, ("pool",))
     gauge(
         "hrpc_registered",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from hrpc import configs, life, service, tasks
-from hrpc.abc import Database
 from hrpc.engine.choice import chosen
 from hrpc.errors import HrpcError, StopError
 from hrpc.health.state import Phase
@@ -166,7 +165,7 @@ class Running:
         if self.settings.consul is not None:
             await self._start_consul()
         for database in self.settings.databases:
-            await self._steps.enter(database.name, self._database(database))
+            await self._steps.enter(database.name, self.parts.pools.opened(database, self.parts.configs))
         await self._steps.enter("background tasks", self._background_tasks(), limited=False)
         if self.parts.configs is not None:
             await self._steps.enter("config handlers", self.parts.configs.delivering())
@@ -234,16 +233,6 @@ class Running:
         async with Connections(dialer) as connections:
             self.parts.runtime.restart_hooks.insert(0, connections.renew)
             yield connections
-
-    @asynccontextmanager
-    async def _database(self, database: Database) -> AsyncIterator[None]:
-        stored = None
-        if database.needs_settings and self.parts.consul is not None:
-            stored = await configs.read_object(
-                self.parts.consul, f"{self.settings.kv_prefix}/databases/{database.name}"
-            )
-        async with self.parts.pools.opened(database, stored):
-            yield
 
     @asynccontextmanager
     async def _background_tasks(self) -> AsyncIterator[None]:

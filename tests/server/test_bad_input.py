@@ -111,8 +111,8 @@ async def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
     ("value", "says"),
     [
         (None, "key '{key}' does not exist in Consul KV"),
-        ("{not json", "key '{key}': expected a JSON object, found what is not JSON"),
-        ("[1]", "key '{key}': expected a JSON object, found a JSON list"),
+        ("{not json", "key '{key}': expected JSON, found what is not JSON"),
+        ("[1]", "key '{key}': expected an object, found a list"),
         ('{"address": 5}', "field 'address'"),
         ('{"address": "127.0.0.1", "username": "u", "dbname": "d", "port": "3306"}', "field 'port'"),
         ('{"address": "127.0.0.1"}', "field '"),

@@ -89,6 +89,7 @@ class MySQL:
     """
 
     def __init__(self, pool: Lender) -> None:
+        # Another one may be put here at any time: what was borrowed goes back to where it is from.
         self._pool = pool
 
     async def query(self, sql: str, *args: Any) -> list[Row]:
@@ -105,11 +106,12 @@ class MySQL:
 
     async def execute(self, sql: str, *args: Any) -> Result:
         """Runs a statement that changes something. Never repeats it."""
-        connection = await self._pool.borrow()
+        pool = self._pool
+        connection = await pool.borrow()
         try:
             return _result(await connection.run(sql, args))
         finally:
-            self._pool.give_back(connection)
+            pool.give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -117,7 +119,8 @@ class MySQL:
 
         When COMMIT itself raises `DatabaseUnavailable`, it is not known whether the server carried it out.
         """
-        connection = await self._pool.borrow()
+        pool = self._pool
+        connection = await pool.borrow()
         transaction = Transaction(connection)
         try:
             connection.is_rolled_back = False
@@ -132,7 +135,7 @@ class MySQL:
         finally:
             # After a cancel the transaction is open still: the pool closes the connection, the server rolls back.
             transaction._end()
-            self._pool.give_back(connection)
+            pool.give_back(connection)
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
@@ -141,12 +144,13 @@ class MySQL:
         It is closed at the end, because nobody can tell what was done to its session. So this costs a connection to
         the server each time; it is meant for bulk work, streaming cursors and locks, not for every call.
         """
-        connection = await self._pool.borrow()
+        pool = self._pool
+        connection = await pool.borrow()
         connection.is_used_up = True
         try:
             yield connection.raw
         finally:
-            self._pool.give_back(connection)
+            pool.give_back(connection)
 
     async def valid(self) -> bool:
         """Whether the server answers now."""
@@ -157,19 +161,21 @@ class MySQL:
         return True
 
     async def _read(self, sql: str, args: tuple[Any, ...]) -> Outcome:
-        connection = await self._pool.borrow()
+        pool = self._pool
+        connection = await pool.borrow()
         try:
             return await connection.run(sql, args)
         except DatabaseUnavailable:
             if not (connection.is_lost and connection.is_reused and _READS_ONLY.match(sql)):
                 raise
         finally:
-            self._pool.give_back(connection)
-        connection = await self._pool.borrow(fresh=True)
+            pool.give_back(connection)
+        pool = self._pool
+        connection = await pool.borrow(fresh=True)
         try:
             return await connection.run(sql, args)
         finally:
-            self._pool.give_back(connection)
+            pool.give_back(connection)
 
 
 async def _commit(connection: Connection) -> None:

@@ -38,6 +38,8 @@ class ConnectionPool:
         self._idle: list[Connection] = []  # the one used last is on top
         self._used: set[Connection] = set()
         self._closing = False
+        self._retired = False
+        """Another pool is in its place: those who have come are served, and nobody else comes."""
         self._all_back = asyncio.Event()
         self._trimming: asyncio.TimerHandle | None = None
 
@@ -68,7 +70,7 @@ class ConnectionPool:
         connection.holder = None
         if connection.busy:
             connection.abort()
-        elif self._closing or not connection.is_clean:
+        elif (self._closing and not (self._retired and self._turns)) or not connection.is_clean:
             connection.quit()
         else:
             connection.is_reused = True
@@ -101,10 +103,17 @@ class ConnectionPool:
         """Whether this error says that the server is away."""
         return isinstance(error, DatabaseUnavailable)
 
+    def take_over(self, old: ConnectionPool) -> None:
+        """Puts itself beneath the client of `old`, which then serves those who have come to it, and is to be closed."""
+        self.client = old.client
+        self.client._pool = self
+        old._retired = True
+
     async def close(self) -> None:
         """Refuses new borrowers, waits until everything borrowed is back, and closes all connections.
 
-        When it is cancelled, it cuts off what is still borrowed.
+        Those who wait already are refused as well, but not by a pool whose place another one has taken. When it is
+        cancelled, it cuts off what is still borrowed.
         """
         self._closing = True
         if self._trimming is not None:
@@ -112,10 +121,11 @@ class ConnectionPool:
         leaving, self._idle = self._idle, []
         for connection in leaving:
             connection.quit()
-        for turn in self._turns:
-            if not turn.done():
-                turn.set_exception(self._closed())
-        self._turns.clear()
+        if not self._retired:
+            for turn in self._turns:
+                if not turn.done():
+                    turn.set_exception(self._closed())
+            self._turns.clear()
         try:
             if self._taken:
                 await self._all_back.wait()
@@ -180,7 +190,7 @@ class ConnectionPool:
             else:
                 break  # what was used before this one is not likely to live
         connection = await connect(self._settings)
-        if self._closing:
+        if self._closing and not self._retired:
             connection.quit()
             self._check_open()
         return connection

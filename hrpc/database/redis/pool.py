@@ -106,7 +106,10 @@ class _Pool(ConnectionPool):
         self._settings = settings
         self._permits = asyncio.Semaphore(settings.max_open_conns)
         self._waiting = 0
+        self._users = 0
         self._is_closed = False
+        self._is_retired = False
+        self._left = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
@@ -114,11 +117,19 @@ class _Pool(ConnectionPool):
 
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         self._check_open()
-        if self._permits.locked():
-            await self._wait()
-        else:
-            await self._permits.acquire()
+        self._users += 1
+        has_permit = False
+        try:
+            if self._permits.locked():
+                await self._wait()
+            else:
+                await self._permits.acquire()
+            has_permit = True
+        finally:
+            if not has_permit:
+                self._leave()
         connection: Any = self.get_available_connection()  # type: ignore[no-untyped-call]
+        connection.lender = self
         is_ready = False
         try:
             self._check_open()
@@ -134,8 +145,25 @@ class _Pool(ConnectionPool):
     async def release(self, connection: Any) -> None:
         try:
             await super().release(connection)
+            if self._is_retired and not self._waiting:
+                await connection.disconnect(nowait=True)
         finally:
             self._permits.release()
+            self._leave()
+
+    def retire(self) -> None:
+        """Another pool is in its place: those who have come are served, and nobody else comes."""
+        self._is_retired = True
+
+    async def emptied(self) -> None:
+        """Waits until all that was borrowed is back, and nobody waits."""
+        while self._users:
+            self._left.clear()
+            await self._left.wait()
+
+    def _leave(self) -> None:
+        self._users -= 1
+        self._left.set()
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -166,10 +194,26 @@ class _Pool(ConnectionPool):
             raise RedisClosed(f"{self._settings.place}: the pool is closed, because the server stops")
 
 
+class _Switch:
+    """What clients, pipelines and subscriptions take for the pool: another one can be put beneath them."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self.beneath = pool
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        return await self.beneath.get_connection()
+
+    async def release(self, connection: Any) -> None:
+        await connection.lender.release(connection)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.beneath, name)
+
+
 class Client(Redis):
     """The client that ``redis.get()`` gives, with the one that ``redis.blocking()`` gives."""
 
-    def __init__(self, pool: _Pool, blocking_client: Redis) -> None:
+    def __init__(self, pool: Any, blocking_client: Redis) -> None:
         super().__init__(connection_pool=pool)
         self.blocking_client = blocking_client
 
@@ -177,7 +221,7 @@ class Client(Redis):
 class TracedClient(Traced, Client):  # type: ignore[misc]
     """The same, when its commands are traced."""
 
-    def __init__(self, commands: Commands, pool: _Pool, blocking_client: Redis) -> None:
+    def __init__(self, commands: Commands, pool: Any, blocking_client: Redis) -> None:
         super().__init__(pool, blocking_client)
         self.commands = commands
 
@@ -191,12 +235,15 @@ class OpenRedis:
         self._blocking_pool = _Pool(settings, None)
         # Not the client that is given out: a health check is no part of a trace.
         self._pings = Redis(connection_pool=self._pool)
+        self._is_retired = False
         tracer = _runtime.tracer()
+        pool: Any = _Switch(self._pool)
+        blocking_pool: Any = _Switch(self._blocking_pool)
         if tracer is None:
-            self.client = Client(self._pool, Redis(connection_pool=self._blocking_pool))
+            self.client = Client(pool, Redis(connection_pool=blocking_pool))
         else:
             commands = Commands(tracer, settings)
-            self.client = TracedClient(commands, self._pool, TracedRedis(commands, self._blocking_pool))
+            self.client = TracedClient(commands, pool, TracedRedis(commands, blocking_pool))
 
     async def ping(self) -> None:
         """Asks the server for a sign of life; raises `DatabaseUnavailable` or `DatabaseRefused` without one.
@@ -219,12 +266,31 @@ class OpenRedis:
         """Whether this error says that the server is away, or does not serve us at the moment."""
         return isinstance(error, DatabaseUnavailable) or is_failure(error)
 
+    def take_over(self, old: OpenRedis) -> None:
+        """Puts itself beneath the client of `old`, which then serves those who have come to it, and is to be closed."""
+        made: Any
+        made, self.client = self.client, old.client
+        kept: Any = self.client
+        for before, now in ((kept, made), (kept.blocking_client, made.blocking_client)):
+            before.connection_pool.beneath.retire()
+            before.connection_pool.beneath = now.connection_pool.beneath
+            if isinstance(before, Traced):
+                before.commands = now.commands
+        old._is_retired = True
+
     async def close(self) -> None:
-        """Closes all connections; a command that is still running ends with a ConnectionError."""
+        """Closes all connections; a command that is still running ends with a ConnectionError.
+
+        One whose place another has taken waits for what was borrowed, unless it is cancelled.
+        """
         try:
-            await self._blocking_pool.aclose()
+            if self._is_retired:
+                await asyncio.gather(self._pool.emptied(), self._blocking_pool.emptied())
         finally:
-            await self._pool.aclose()
+            try:
+                await self._blocking_pool.aclose()
+            finally:
+                await self._pool.aclose()
 
     async def _connect_apart(self) -> None:
         connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
