@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from hrpc.abc import Instance, Registration, RegistrationReport, Selection
+from hrpc.abc import Instance, Registration, RegistrationReport, Selection, Watched
+from hrpc.consul.failover import Failover
+from hrpc.consul.instances import in_each_datacenter
 from hrpc.consul.listing import Listed, listed
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
@@ -48,6 +50,7 @@ class Client:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._watches: dict[Hashable, Watch[Any]] = {}
+        self._failovers: dict[Selection, Failover] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._registrar = Registrar(transport, self._queries.api)
 
@@ -73,25 +76,39 @@ class Client:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
         return self._registrar.registered(registration)
 
-    def instances(self, selection: Selection) -> Watch[tuple[Instance, ...]]:
+    def instances(self, selection: Selection) -> Watched[tuple[Instance, ...]]:
         """The passing instances of a selection, followed."""
+        if len(selection.datacenters) < 2:
+            return self._instances(selection, selection)
+        failover = self._failovers.get(selection)
+        if failover is None:
+            watches = [self._instances((selection, one), one) for one in in_each_datacenter(selection)]
+            failover = self._failovers[selection] = Failover(f"service {selection.name!r}", watches)
+        return failover
 
-        async def query(index: int | None, wait: float) -> tuple[int, tuple[Instance, ...]]:
-            return await self._queries.instances(selection, index, wait)
-
-        return self._watch(selection, f"service {selection.name!r}", query, (), EMPTY_HOLD)
+    def _instances(self, key: Hashable, selection: Selection) -> Watch[tuple[Instance, ...]]:
+        where = f" in {selection.datacenters[0]}" if selection.datacenters else ""
+        query = self._queries.following(selection)
+        return self._watch(key, f"service {selection.name!r}{where}", query, (), EMPTY_HOLD)
 
     def fetch_instances(self, selection: Selection) -> tuple[Instance, ...]:
         """The passing instances of a selection, asked for now; blocks the thread."""
         with self._transport.requests.traced("GET", f"/v1/health/service/{selection.name}"):
-            return fetch(self._transport, lambda queries: queries.instances(selection))[1]
+            return fetch(self._transport, lambda queries: queries.instances(selection))
 
     def release(self, selection: Selection) -> None:
         """Ends the watch of a selection."""
-        if self._watches.pop(selection, None) is not None:
-            task = self._running.pop(selection, None)
-            if task is not None:
-                task.cancel()
+        if self._failovers.pop(selection, None) is None:
+            self._end(selection)
+        else:
+            for one in in_each_datacenter(selection):
+                self._end((selection, one))
+
+    def _end(self, key: Hashable) -> None:
+        self._watches.pop(key, None)
+        running = self._running.pop(key, None)
+        if running is not None:
+            running.cancel()
 
     async def listed(self, selection: Selection) -> tuple[Listed, ...]:
         """All instances of the service of a selection, whatever their tags and their health, asked for now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hrpc.abc import Instance
-from hrpc.consul.queries import instance_of, refuse_leaderless
+from hrpc.consul.instances import instance_of, refuse_leaderless
 from hrpc.consul.transport import Transport
 
 _WORST_FIRST = ("critical", "warning", "passing")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from consul import base
 
 from hrpc.abc import Instance, Selection
+from hrpc.consul.instances import InstancesQuery, in_each_datacenter, refuse_leaderless
 from hrpc.consul.transport import Transport
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
@@ -52,26 +53,18 @@ class Queries:
         except (ValueError, KeyError, TypeError) as error:
             raise self._transport.not_consul(f"GET /v1/kv/{key}", 200) from error
 
-    async def instances(
-        self, selection: Selection, index: int | None = None, wait: float = 0.0
-    ) -> tuple[int, tuple[Instance, ...]]:
-        """The instances that pass their checks, and their index. Asks in one datacenter: the first of the selection."""
-        datacenter = selection.datacenters[0] if selection.datacenters else self._datacenter
-        params = [("passing", "1"), ("stale", "")]
-        params += [("tag", tag) for tag in selection.tags]
-        params += [("dc", datacenter)] if datacenter else []
-        params += [("index", str(index)), ("wait", f"{wait:g}s")] if index else []
-        path = f"/v1/health/service/{selection.name}"
-        response = await self._transport.request("GET", path, params, wait=wait if index else 0.0)
-        refuse_leaderless(self._transport, response)
-        entries = self._transport.json(f"GET {path}", response, list)
-        try:
-            found = (instance_of(entry) for entry in entries)
-            wanted = (each for each in found if selection.version is None or each.version == selection.version)
-            instances = tuple(sorted(wanted, key=lambda instance: instance.id))
-            return int(response.headers.get("X-Consul-Index") or 0), instances
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._transport.not_consul(f"GET {path}", response.code) from error
+    async def instances(self, selection: Selection) -> tuple[Instance, ...]:
+        """The instances that pass their checks, in the first datacenter of the selection that has any."""
+        found: tuple[Instance, ...] = ()
+        for one in in_each_datacenter(selection):
+            _, found = await InstancesQuery(self._transport, one, self._datacenter)(None, 0.0)
+            if found:
+                break
+        return found
+
+    def following(self, selection: Selection) -> InstancesQuery:
+        """The query to follow a selection with, in one datacenter at most."""
+        return InstancesQuery(self._transport, selection, self._datacenter)
 
     async def services(self) -> dict[str, tuple[str, ...]]:
         """The names of all services, with all tags that instances of theirs have."""
@@ -84,27 +77,6 @@ class Queries:
             return {name: tuple(tags) for name, tags in found.items()}
         except TypeError as error:
             raise self._transport.not_consul(f"GET {path}", response.code) from error
-
-
-def refuse_leaderless(transport: Transport, response: base.Response) -> None:
-    """Raises `ConsulUnreachable` for the answer of servers without a leader: from what they have, maybe nothing."""
-    if response.headers.get("X-Consul-KnownLeader") == "false":
-        raise ConsulUnreachable(f"the servers behind Consul at {transport.address} have no leader")
-
-
-def instance_of(entry: dict[str, Any]) -> Instance:
-    """The instance of an entry of ``/v1/health/service``. Raises what Python raises when it is none."""
-    service = entry["Service"]
-    return Instance(
-        id=service["ID"],
-        name=service["Service"],
-        address=service.get("Address") or entry["Node"]["Address"],
-        port=service["Port"],
-        weight=(service.get("Weights") or {}).get("Passing", 1),
-        tags=tuple(service.get("Tags") or ()),
-        meta=service.get("Meta") or {},
-        datacenter=entry["Node"].get("Datacenter") or "",
-    )
 
 
 def fetch(through: Transport, ask: Callable[[Queries], Awaitable[T]]) -> T:

@@ -26,6 +26,8 @@ LONGEST_WAIT = 55.0
 EMPTY_HOLD = 5.0
 """Seconds for which the last instances are kept when a list is suddenly empty: an agent that has just started, or a
 token that has lost its rights, gives an empty list, too."""
+LOST_AFTER = 5.0
+"""Seconds of errors after which another datacenter counts."""
 _SHORTEST_ROUND = 0.02
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
@@ -51,7 +53,10 @@ class Watch(Generic[T]):
         self._confirmed = -math.inf
         self._callbacks: list[Callable[[], None]] = []
         self._answered = asyncio.Event()
-        self._error: ConsulError | None = None
+        self.error: ConsulError | None = None
+        """Why it is not followed at the moment."""
+        self._failing_since = math.inf
+        self._after_rounds: list[Callable[[], None]] = []
         self._index: int | None = None
         self._changes = 0
 
@@ -59,6 +64,11 @@ class Watch(Generic[T]):
     def known(self) -> bool:
         """Whether Consul has answered at least once."""
         return self._confirmed != -math.inf
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nothing to go by: it fails and has no value, or has failed for `LOST_AFTER`."""
+        return self.error is not None and (not self.known or time.monotonic() - self._failing_since >= LOST_AFTER)
 
     def age(self) -> float:
         """Seconds since Consul last confirmed the value; infinite before the first answer."""
@@ -68,18 +78,22 @@ class Watch(Generic[T]):
         """Calls back after the first answer and every change of the value."""
         self._callbacks.append(callback)
 
+    def on_round(self, callback: Callable[[], None]) -> None:
+        """Calls back after every answer and every error."""
+        self._after_rounds.append(callback)
+
     async def ready(self, timeout: float) -> None:
         """Waits for the first answer, at most `timeout` seconds; raises `ConsulError`."""
         try:
             async with asyncio.timeout(timeout):
                 await self._answered.wait()
         except TimeoutError:
-            raise self._error or ConsulUnreachable(f"{self.name}: no answer from Consul within {timeout:g} s") from None
+            raise self.error or ConsulUnreachable(f"{self.name}: no answer from Consul within {timeout:g} s") from None
 
     def report(self) -> WatchReport:
         """How following it goes."""
         held = None if self._held_until == math.inf else time.monotonic() - (self._held_until - self._hold)
-        error = None if self._error is None else str(self._error)
+        error = None if self.error is None else str(self.error)
         return WatchReport(self._index, self.age(), error, held, self._changes)
 
     def accept(self, value: T) -> None:
@@ -91,8 +105,7 @@ class Watch(Generic[T]):
         self._answered.set()
         self._changes += changed
         if changed or first:
-            for callback in self._callbacks:
-                callback()
+            self._tell(self._callbacks)
 
     async def run(self) -> None:
         """Follows the value until cancelled; heals for ever."""
@@ -101,21 +114,27 @@ class Watch(Generic[T]):
             try:
                 self._index = await self._round(self._index)
             except ConsulError as error:
-                if self._error is None:
-                    logger.warning("{}: not followed at the moment: {}", self.name, error)
-                self._error, self._index = error, None
+                self._failed(error)
                 await asyncio.sleep(backoff(failures))
                 failures += 1
             else:
-                if self._error is not None:
+                if self.error is not None:
                     logger.info("{}: followed again", self.name)
-                self._error, failures = None, 0
+                self.error, failures = None, 0
+
+    def _failed(self, error: ConsulError) -> None:
+        if self.error is None:
+            self._failing_since = time.monotonic()
+            logger.warning("{}: not followed at the moment: {}", self.name, error)
+        self.error, self._index = error, None
+        self._tell(self._after_rounds)
 
     async def _round(self, index: int | None) -> int | None:
         began = time.monotonic()
         wait = min(LONGEST_WAIT, max(0.1, self._held_until - began))
         newest, value = await self._query(index, wait)
         self._take(value)
+        self._tell(self._after_rounds)
         if newest <= 0 or (index is not None and newest < index):
             newest = 0
         # Consul may wake a query for changes of others: a bound for the rate, below what a caller notices.
@@ -130,3 +149,7 @@ class Watch(Generic[T]):
                 logger.warning("{}: suddenly empty; the last known are kept for {:g} s", self.name, self._hold)
             return
         self.accept(value)
+
+    def _tell(self, callbacks: list[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            callback()

@@ -43,7 +43,7 @@ async def answering(status: int, body: str, headers: dict[str, str]) -> AsyncIte
 async def test_a_body_or_an_index_that_is_not_consuls(body: str, index: str | None) -> None:
     async with answering(200, body, {"X-Consul-Index": index} if index else {}) as (queries, transport):
         with pytest.raises(ConsulRefused, match="not Consul's"):
-            await queries.instances(Selection("users"))
+            await queries.following(Selection("users"))(None, 0.0)
         registration = Registration(
             "a-1", "a", "127.0.0.1", 1, (), {}, 1, Check("http", "http://127.0.0.1:1/", 5, 3, 60)
         )
@@ -72,10 +72,10 @@ async def test_what_consul_refuses_is_told_with_its_words(
 ) -> None:
     async with answering(status, body, {}) as (queries, _):
         with pytest.raises(error, match=says):
-            await queries.instances(Selection("users"))
+            await queries.following(Selection("users"))(None, 0.0)
 
 
 async def test_an_answer_without_a_leader_is_refused() -> None:
     async with answering(200, "[]", {"X-Consul-Index": "7", "X-Consul-KnownLeader": "false"}) as (queries, _):
         with pytest.raises(ConsulUnreachable, match="have no leader"):
-            await queries.instances(Selection("users"))
+            await queries.following(Selection("users"))(None, 0.0)
