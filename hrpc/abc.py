@@ -166,8 +166,8 @@ class Watched(Protocol[T_co]):
     def on_change(self, callback: Callable[[], None]) -> None:
         """Calls back, in the event loop, after the first answer and after every change of the value."""
 
-    async def ready(self, timeout: float) -> None:
-        """Waits for the first answer, at most `timeout` seconds; raises the source's last error."""
+    async def ready(self, timeout: float | None) -> None:
+        """Waits for the first answer, at most `timeout` seconds if any; raises the source's last error."""
 
     def report(self) -> WatchReport:
         """How following it goes."""

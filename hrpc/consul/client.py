@@ -83,7 +83,7 @@ class Client:
         failover = self._failovers.get(selection)
         if failover is None:
             watches = [self._instances((selection, one), one) for one in in_each_datacenter(selection)]
-            failover = self._failovers[selection] = Failover(f"service {selection.name!r}", watches)
+            failover = self._failovers.setdefault(selection, Failover(f"service {selection.name!r}", watches))
         return failover
 
     def _instances(self, key: Hashable, selection: Selection) -> Watch[tuple[Instance, ...]]:

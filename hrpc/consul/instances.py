@@ -73,6 +73,7 @@ def refuse_leaderless(transport: Transport, response: base.Response) -> None:
 
 
 def instance_of(entry: dict[str, Any]) -> Instance:
+    """The instance of an entry of ``/v1/health/service``. Raises what Python raises when it is none."""
     service = entry["Service"]
     return Instance(
         id=service["ID"],

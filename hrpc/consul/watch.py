@@ -82,8 +82,8 @@ class Watch(Generic[T]):
         """Calls back after every answer and every error."""
         self._after_rounds.append(callback)
 
-    async def ready(self, timeout: float) -> None:
-        """Waits for the first answer, at most `timeout` seconds; raises `ConsulError`."""
+    async def ready(self, timeout: float | None) -> None:
+        """Waits for the first answer, at most `timeout` seconds if any; raises `ConsulError`."""
         try:
             async with asyncio.timeout(timeout):
                 await self._answered.wait()

@@ -42,12 +42,14 @@ from hrpc.option.settings import (
     Option,
     RegistrationSettings,
     Settings,
+    StaticServices,
     StopSettings,
     Timeouts,
     TracingSettings,
     fold,
     of_method,
 )
+from hrpc.option.static import with_static_services
 from hrpc.option.tls import with_client_certs, with_server_certs
 from hrpc.option.tracing import with_tracing
 from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
@@ -68,6 +70,7 @@ __all__ = [
     "Option",
     "RegistrationSettings",
     "Settings",
+    "StaticServices",
     "StopSettings",
     "Timeouts",
     "TracingSettings",
@@ -107,6 +110,7 @@ __all__ = [
     "with_server_certs",
     "with_server_name",
     "with_stack_skip",
+    "with_static_services",
     "with_target",
     "with_tracing",
     "with_upstreams",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from hrpc.abc import Database
+from hrpc.abc import Database, Instance
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.balancer import Balancers
@@ -143,6 +143,13 @@ class TracingSettings(NamedTuple):
     processors: tuple[Any, ...] = ()
 
 
+class StaticServices(NamedTuple):
+    """Services listed by hand: here, or in the file at `path`. See `with_static_services`."""
+
+    listed: Mapping[str, tuple[Instance, ...]] = NOTHING
+    path: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that a server is made from; the defaults are those of the Go framework."""
@@ -154,6 +161,7 @@ class Settings:
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
     upstreams: tuple[str, ...] = ()
+    static_services: StaticServices | None = None
     target: Literal["auto", "name", "address"] = "auto"
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     health_port: int | None = None
@@ -241,8 +249,11 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     _check_ports(settings)
     _check_databases(settings)
     _check_client_certificates(settings)
-    if settings.upstreams and settings.consul is None:
-        raise OptionError("hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
+    if settings.upstreams and settings.consul is None and settings.static_services is None:
+        raise OptionError(
+            "hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment, or "
+            "hrpc.with_static_services(…)"
+        )
     return settings
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from hrpc import configs, life, service, tasks
+from hrpc import configs, life, tasks
 from hrpc.engine.choice import chosen
 from hrpc.errors import HrpcError, StopError
 from hrpc.health.state import Phase
@@ -19,6 +19,7 @@ from hrpc.log.audit import AuditLog
 from hrpc.option import Consul, Settings
 from hrpc.rpc.recorder import Recorder
 from hrpc.server import tracing
+from hrpc.server.discovery import discovering, upstreams_known
 from hrpc.server.drain import noticed
 from hrpc.server.parts import Parts
 from hrpc.server.registration import registered
@@ -26,15 +27,11 @@ from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
-from hrpc.service.directory import Directory, Wish
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
 
 Job = Callable[[], Awaitable[Any]]
-
-UPSTREAM_LIMIT = 2.0
-"""Seconds that a start waits for the first answer about a service it calls."""
 
 
 class Running:
@@ -162,8 +159,7 @@ class Running:
         if self.settings.tracing is not None:
             # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
             await self._steps.enter("tracing", tracing.opened(self.settings, self.parts.runtime, self.parts.outgoing))
-        if self.settings.consul is not None:
-            await self._start_consul()
+        await self._start_consul()
         for database in self.settings.databases:
             await self._steps.enter(database.name, self.parts.pools.opened(database, self.parts.configs))
         await self._steps.enter("background tasks", self._background_tasks(), limited=False)
@@ -175,14 +171,15 @@ class Running:
 
     async def _start_consul(self) -> None:
         s = self.settings
-        assert s.consul is not None
+        if s.consul is None and s.static_services is None:
+            return
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
         connections = await self._steps.enter("connections", self._connections())
-        self.parts.consul = await self._steps.enter("consul", _connected(s.consul))
-        self.parts.configs = configs.Configs(self.parts.consul, s.kv_prefix, s.server_name)
-        self.parts.runtime.values[configs.slot] = self.parts.configs
-        self.parts.directory = Directory(self.parts.consul, connections, self.parts.outgoing, s.environment, s.target)
-        self.parts.runtime.values[service.slot] = self.parts.directory
+        if s.consul is not None:
+            self.parts.consul = await self._steps.enter("consul", _connected(s.consul))
+            self.parts.configs = configs.Configs(self.parts.consul, s.kv_prefix, s.server_name)
+            self.parts.runtime.values[configs.slot] = self.parts.configs
+        await self._steps.enter("discovery", discovering(self.parts, connections))
 
     async def _start_serving(self) -> None:
         s, enter = self.settings, self._steps.enter
@@ -193,7 +190,7 @@ class Running:
         engine = chosen(s)
         self.port = await enter("bind", bound(self.parts, engine), leaving="close port")
         if self.parts.directory is not None and s.upstreams:
-            await enter("upstreams", self._upstreams(self.parts.directory))
+            await enter("upstreams", upstreams_known(self.parts.directory, s.upstreams))
         await enter("serve", serving(self.parts, engine), leaving="drain", limited=False)
         if self.parts.consul is not None and s.consul is not None:
             await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
@@ -247,15 +244,6 @@ class Running:
             yield
         finally:
             self._steps.errors += await life.run_exit_hooks(self.parts.runtime, self.settings.stop.step_limit)
-
-    @asynccontextmanager
-    async def _upstreams(self, directory: Directory) -> AsyncIterator[None]:
-        for name in self.settings.upstreams:
-            entry = directory.entry(Wish(name))
-            await entry.answered(UPSTREAM_LIMIT)
-            if not entry.instances:
-                logger.warning("upstream {!r}: no instance passes its checks yet", name)
-        yield
 
     def _drain_delay(self) -> float:
         return self.settings.drain_delay if self.started.is_set() else 0.0

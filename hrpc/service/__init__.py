@@ -17,13 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hrpc import _runtime
+from hrpc.abc import Instance
+from hrpc.option import BalancerSettings
+from hrpc.service.changes import Change, Changes
 from hrpc.service.channel import Channel
 from hrpc.service.directory import Directory, Wish
 from hrpc.service.entry import Service
 
-__all__ = ["Channel", "Service", "channel", "get", "ready"]
+__all__ = ["Change", "Changes", "Channel", "Instance", "Service", "channel", "get", "list", "ready", "watch"]
 
-slot = _runtime.Slot[Directory]("service", "hrpc.with_consul(…)")
+slot = _runtime.Slot[Directory]("service", "hrpc.with_consul(…) or hrpc.with_static_services(…)")
 
 
 def get(
@@ -38,7 +41,7 @@ def get(
 
     Raises `ServiceNotFound`, `NotRunning` or `ConsulError`.
     """
-    return slot.get().get(Wish.of(name, tag, version, datacenters))
+    return slot.get().get(name, tag, version, datacenters)
 
 
 async def ready(
@@ -57,10 +60,40 @@ async def ready(
 
 
 def channel(
-    name: str, tag: str | Sequence[str] | None = None, *, version: str | None = None, datacenters: Sequence[str] = ()
+    name: str,
+    tag: str | Sequence[str] | None = None,
+    *,
+    version: str | None = None,
+    datacenters: Sequence[str] = (),
+    balancer: BalancerSettings | None = None,
 ) -> Channel:
     """A channel to all instances that pass their checks, each call to the next one. Raises `NotRunning`.
 
     It is shared: leaving the ``async with`` closes nothing, the connections end with their instance or the server.
     """
-    return slot.get().channel(Wish.of(name, tag, version, datacenters))
+    return slot.get().channel(Wish.of(name, tag, version, datacenters), balancer)
+
+
+def watch(
+    name: str, tag: str | Sequence[str] | None = None, *, version: str | None = None, datacenters: Sequence[str] = ()
+) -> Changes:
+    """What becomes of the instances of a service: first those that there are, then each change.
+
+    Who is slow gets several changes as one, and always the newest state. While the registry is silent, nothing comes.
+    Raises `ServiceNotFound` for what cannot be a name, or `NotRunning`.
+
+    ::
+
+        async for change in service.watch("users"):
+            log.info("{} instances, {} are new", len(change.instances), len(change.added))
+    """
+    return slot.get().watch(Wish.of(name, tag, version, datacenters))
+
+
+async def list(tag: str | Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """The names of all services, well or not, with all tags that their instances have, as the registry says now.
+
+    `tag` is the environment when not given: only services that have it; of several, those that have all.
+    Raises `NotRunning` or `ConsulError`.
+    """
+    return await slot.get().names(Wish.of("", tag).tag)

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from hrpc.abc import Discovery, Instance, Selection, WatchReport
 from hrpc.errors import ConsulError, ServiceNotFound
@@ -37,12 +38,19 @@ class Entry:
     def __init__(self, discovery: Discovery, selection: Selection, by_name: bool) -> None:
         self.selection = selection
         self.name = selection.name
+        self.kept = False
+        """Whether it stays known although nobody asks for it."""
+        self.used = True
+        """Set at each use; cleared by whoever looks for what is not used."""
+        self.used_at = time.monotonic()
+        self.readers: WeakSet[object] = WeakSet()
+        """Those for whom it stays known while they exist."""
+        self.turning = asyncio.Event()
+        """Set at the next change, when another one takes its place."""
+        self._silent: ConsulError | None = None
         self._watched = discovery.instances(selection)
         self._by_name = by_name
         self._best: Iterator[Service] | None = None
-        self._arrived = asyncio.Event()
-        self.silent: ConsulError | None = None
-        """Why the first fetch failed; it holds until the registry answers."""
         self._watched.on_change(self._turn)
         self._offer(self.instances)
 
@@ -66,18 +74,19 @@ class Entry:
     def next(self) -> Service:
         """The next of the best instances. Raises `ServiceNotFound`."""
         if self._best is None:
-            if self.silent is not None and not self._watched.known:
-                raise self.silent
+            if self._silent is not None and not self._watched.known:
+                raise self._silent
             raise ServiceNotFound(self.name, "" if self._watched.known else ": Consul has not answered yet")
         return next(self._best)
 
-    def begin_with(self, instances: Sequence[Instance]) -> None:
-        """Takes what was fetched beforehand, unless the watch knows better already."""
-        if not self._watched.known:
+    def begin_with(self, instances: Sequence[Instance], error: ConsulError | None) -> None:
+        """Takes what was fetched beforehand, or why that failed, unless the watch knows better already."""
+        self._silent = error
+        if error is None and not self._watched.known:
             self._offer(instances)
 
-    async def answered(self, timeout: float) -> None:
-        """Waits for the registry's first answer, at most `timeout` seconds; raises its error."""
+    async def answered(self, timeout: float | None) -> None:
+        """Waits for the registry's first answer, at most `timeout` seconds if any; raises its error."""
         await self._watched.ready(timeout)
 
     async def ready(self, timeout: float) -> None:
@@ -87,21 +96,19 @@ class Entry:
         try:
             async with asyncio.timeout(max(0.0, timeout - (time.monotonic() - began))):
                 while self._best is None:
-                    await self._arrived.wait()
+                    await self.turning.wait()
         except TimeoutError:
             raise ServiceNotFound(self.name, f" (waited {timeout:g} s)") from None
 
     def _turn(self) -> None:
         self._offer(self.instances)
+        turned, self.turning = self.turning, asyncio.Event()
+        turned.set()
 
     def _offer(self, instances: Sequence[Instance]) -> None:
         highest = max((instance.weight for instance in instances), default=0)
         best = [self._service(instance) for instance in instances if instance.weight == highest]
         self._best = itertools.cycle(best) if best else None
-        if best:
-            self._arrived.set()
-        else:
-            self._arrived.clear()
 
     def _service(self, instance: Instance) -> Service:
         target = f"{instance.name}:{instance.port}" if self._by_name else instance.endpoint

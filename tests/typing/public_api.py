@@ -60,6 +60,8 @@ server = hrpc.new_server(
     hrpc.with_client_certs("ca.crt", "tls.crt", Path("tls.key"), name="{service}.internal", allow_plain=True),
     hrpc.with_reflection(),
     hrpc.with_channelz(False),
+    hrpc.with_static_services({"users": ["127.0.0.1:9000", {"address": "[::1]:9000", "weight": 2}]}),
+    hrpc.with_static_services(Path("services.json")),
     hrpc.with_debug("0123456789abcdef", loopback=False),
 )
 life.when_exit(close_something)
@@ -98,6 +100,10 @@ async def in_a_handler() -> None:
     assert_type(found, service.Service)
     assert_type(found.target(), str)
     await service.ready("users", timeout=1.0)
+    assert_type(service.get("users", ["canary"], version="2", datacenters=("dc1", "dc2")), service.Service)
+    assert_type(await service.list(), dict[str, tuple[str, ...]])
+    async for change in service.watch("users"):
+        assert_type(change.added, tuple[service.Instance, ...])
     async with service.channel("users") as channel:
         accepted: grpc.aio.Channel = channel
         assert accepted

@@ -1,0 +1,59 @@
+"""Where a server finds other services: in Consul, in a list, or in both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from loguru import logger
+
+from hrpc import service
+from hrpc.abc import Discovery
+from hrpc.option import Settings
+from hrpc.server.parts import Parts
+from hrpc.service.connections import Connections
+from hrpc.service.directory import Directory, Wish
+
+UPSTREAM_LIMIT = 2.0
+"""Seconds that a start waits for the first answers about the services it calls."""
+
+
+@asynccontextmanager
+async def discovering(parts: Parts, connections: Connections) -> AsyncIterator[None]:
+    """Makes the directory of a server with Consul, a list of services, or both; lets go of what is not used."""
+    s = parts.settings
+    async with _found(s, parts.consul) as discovery, asyncio.TaskGroup() as tasks:
+        parts.directory = Directory(discovery, connections, parts.outgoing, s.environment, s.target)
+        parts.runtime.values[service.slot] = parts.directory
+        tidying = tasks.create_task(parts.directory.keep_tidy(), name="hrpc: services that are not used")
+        try:
+            yield
+        finally:
+            tidying.cancel()
+
+
+@asynccontextmanager
+async def _found(settings: Settings, consul: Discovery | None) -> AsyncIterator[Discovery]:
+    if settings.static_services is None:
+        assert consul is not None
+        yield consul
+        return
+    from hrpc import static
+
+    async with static.opened(settings.static_services, settings.environment) as listed:
+        yield listed if consul is None else static.Preferred(listed, consul)
+
+
+@asynccontextmanager
+async def upstreams_known(directory: Directory, names: tuple[str, ...]) -> AsyncIterator[None]:
+    """Waits until something is known of each of these services, and keeps following them. Raises `ConsulError`."""
+    entries = [directory.entry(Wish(name)) for name in names]
+    for entry in entries:
+        entry.kept = True
+    until = asyncio.get_running_loop().time() + UPSTREAM_LIMIT
+    for entry in entries:
+        await entry.answered(max(0.0, until - asyncio.get_running_loop().time()))
+        if not entry.instances:
+            logger.warning("upstream {!r}: no instance passes its checks yet", entry.name)
+    yield
