@@ -13,6 +13,7 @@ from hrpc.option import Consul, checks
 
 # Reserved for documentation (RFC 5737, RFC 3849): asking for the route to it sends nothing.
 _ANYWHERE = ("192.0.2.1", "2001:db8::1")
+_REMEDY = "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"
 
 
 def advertised(
@@ -25,30 +26,60 @@ def advertised(
     """The first of: what the code says, ``HRPC_ADVERTISE``, ``POD_IP``, the one interface that is listened on, this
     machine's end of the route to Consul, its end of the default route; the loopback only for an agent that is on it.
 
-    Raises `OptionError` when none is left, or when an explicit one cannot be connected to.
+    Raises `OptionError` when none is left, or when the first one is nothing that others could connect to.
     """
     environ = os.environ if environ is None else environ
     route = route or _route
+    agent = urlsplit(consul.url)
+    to_agent = "127.0.0.1" if agent.scheme == "unix" else route(agent.hostname or "", agent.port or 8500)
+    # An agent is also asked by the address of this machine's own interface; the route to it begins where it ends.
+    agent_is_here = to_agent is not None and (_is_loopback(to_agent) or to_agent == agent.hostname)
     for origin, value in (
         ("hrpc.with_registration(address=…)", explicit),
         ("HRPC_ADVERTISE", environ.get("HRPC_ADVERTISE")),
         ("POD_IP", environ.get("POD_IP")),
+        ("hrpc.with_listen_port(host=…)", None if _is_every(listen_host) else listen_host),
     ):
         if value:
-            return checks.host(origin, value)
-    if not ipaddress.ip_address(listen_host).is_unspecified:
-        return listen_host
-    agent = urlsplit(consul.url)
-    to_agent = "127.0.0.1" if agent.scheme == "unix" else route(agent.hostname or "", agent.port or 8500)
-    for address in (to_agent, *(route(host, 9) for host in _ANYWHERE)):
-        if address and not ipaddress.ip_address(address).is_loopback:
+            address = checks.host(origin, value.strip())
+            if not agent_is_here and _is_loopback(address):
+                raise OptionError(
+                    f"{origin}: {value!r} leads callers to their own machine, and Consul at {consul.url} is on another "
+                    f"one; {_REMEDY}"
+                )
             return address
-    if to_agent:
+    for found in (to_agent, *(route(host, 9) for host in _ANYWHERE)):
+        if found and not _is_loopback(found) and not _is_link_local(found):
+            return found
+    if to_agent and agent_is_here:
         return to_agent
     raise OptionError(
-        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
-        "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"
+        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; {_REMEDY}"
     )
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _is_every(host: str) -> bool:
+    ip = _ip(host)
+    return ip is not None and ip.is_unspecified
+
+
+def _is_loopback(address: str) -> bool:
+    ip = _ip(address)
+    return address.rstrip(".").lower() == "localhost" if ip is None else ip.is_loopback
+
+
+def _is_link_local(address: str) -> bool:
+    """Whether it means something only together with the name of an interface."""
+    ip = _ip(address)
+    return ip is not None and ip.version == 6 and ip.is_link_local
 
 
 def _route(host: str, port: int) -> str | None:
