@@ -54,7 +54,8 @@ def advertised(
     if to_agent and agent_is_here:
         return to_agent
     raise OptionError(
-        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; {_REMEDY}"
+        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
+        f"{_REMEDY}"
     )
 
 

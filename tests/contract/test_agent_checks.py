@@ -271,6 +271,7 @@ async def test_check_of_the_node_counts_for_every_service(agent: AgentClient) ->
     [
         ({"TTL": "3s"}, 400, "Missing check name"),
         ({"Name": "x"}, 400, "TTL must be > 0"),
+        ({"Name": "x", "CheckID": "x", "TTL": "3s"}, 400, "CheckID"),
         ({"Name": "x", "TTL": "3s", "Status": "fine"}, 400, "Bad check status"),
         ({"Name": "x", "ServiceID": "nobody-has-this", "TTL": "3s"}, 500, "nobody-has-this"),
     ],

@@ -231,6 +231,30 @@ async def test_maintenance_takes_a_service_out_and_back(agent: AgentClient) -> N
     assert (await agent.put("/agent/service/maintenance/nobody-has-this", enable="true")).status == 404
 
 
+async def test_maintenance_stays_when_a_service_registers_again_unless_its_checks_are_replaced(
+    agent: AgentClient,
+) -> None:
+    check = {"CheckID": f"service:{agent.name}", "TTL": "30s", "Status": "passing"}
+    out = f"_service_maintenance:{agent.name}"
+    await agent.register(Check=check)
+    await agent.put(f"/agent/service/maintenance/{agent.name}", enable="true", reason="upgrade")
+    await agent.register(Port=9, Check=check)
+    assert await agent.check_statuses() == {f"service:{agent.name}": "passing", out: "critical"}
+    await agent.put(f"/agent/service/maintenance/{agent.name}", enable="true", reason="another")
+    assert (await agent.get("/agent/checks")).body[out]["Notes"] == "upgrade"
+    await agent.register("?replace-existing-checks=true", Check=check)
+    assert await agent.check_statuses() == {f"service:{agent.name}": "passing"}
+
+
+async def test_tagged_addresses_that_are_given_win_over_those_that_the_agent_adds(agent: AgentClient) -> None:
+    given = {"wan": {"Address": "203.0.113.7", "Port": 443}, "lan_ipv4": {"Address": "10.0.0.9", "Port": 1}}
+    await agent.register(Address="10.1.2.3", Port=8888, TaggedAddresses=given)
+    added = {"wan_ipv4": {"Address": "10.1.2.3", "Port": 8888}}
+    assert (await agent.get(f"/agent/service/{agent.name}")).body["TaggedAddresses"] == given | added
+    [entry] = (await agent.until_listed(agent.name)).body
+    assert entry["Service"]["TaggedAddresses"] == given | added
+
+
 async def test_maintenance_of_the_node_takes_all_services_out_and_back(agent: AgentClient) -> None:
     await agent.register()
     await agent.until_listed(agent.name, passing="")

@@ -54,7 +54,11 @@ _CHECK_FIELDS = _PROBE_FIELDS | {
     "AliasService": string,
 }
 _CHECK = struct(_CHECK_FIELDS)
-_NODE_CHECK = struct(_CHECK_FIELDS | {"ID": string, "ServiceID": string, "Token": string, "Namespace": string})
+# A check of its own has an ID; the same of a service's check is called CheckID.
+_NODE_CHECK = struct(
+    {name: kind for name, kind in _CHECK_FIELDS.items() if name != "CheckID"}
+    | {"ID": string, "ServiceID": string, "Token": string, "Namespace": string}
+)
 _ADDRESS = struct({"Address": string, "Port": integer})
 _SERVICE = struct(
     {
@@ -126,7 +130,7 @@ def check_registration(body: bytes) -> CheckDefinition:
         raise Rejected(400, "Missing check name")
     if fields.get("Status", "") not in ("", *STATUSES):
         raise Rejected(400, "Bad check status")
-    return _definition(fields, fields.get("CheckID") or fields.get("ID") or name, name, fields.get("ServiceID", ""))
+    return _definition(fields, fields.get("ID") or name, name, fields.get("ServiceID", ""))
 
 
 def _check_meta(meta: dict[str, str]) -> None:
