@@ -31,6 +31,8 @@ from hrpc.option.options import (
     with_upstreams,
 )
 from hrpc.option.registration import with_health_check, with_registration
+from hrpc.option.retries import with_hedging, with_retry
+from hrpc.option.retry import HedgingSettings, RetrySettings
 from hrpc.option.settings import (
     AuditSettings,
     Certificates,
@@ -65,10 +67,12 @@ __all__ = [
     "EngineSettings",
     "Environment",
     "ErrorSettings",
+    "HedgingSettings",
     "Keepalive",
     "MessageLimits",
     "Option",
     "RegistrationSettings",
+    "RetrySettings",
     "Settings",
     "StaticServices",
     "StopSettings",
@@ -96,6 +100,7 @@ __all__ = [
     "with_graceful_stop",
     "with_handler_threads",
     "with_health_check",
+    "with_hedging",
     "with_interceptors",
     "with_keepalive",
     "with_listen_port",
@@ -107,6 +112,7 @@ __all__ = [
     "with_reflection",
     "with_registration",
     "with_restart_listeners",
+    "with_retry",
     "with_server_certs",
     "with_server_name",
     "with_stack_skip",

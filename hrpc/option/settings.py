@@ -17,6 +17,7 @@ from hrpc.option.debug import DebugSettings
 from hrpc.option.debug import from_environment as debug_from_environment
 from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
+from hrpc.option.retry import HedgingSettings, RetrySettings
 
 Hook = Callable[[], Any]
 
@@ -192,6 +193,8 @@ class Settings:
     auth: Auth | None = None
     breaker: BreakerSettings | None = None
     balancers: Balancers = field(default_factory=Balancers)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    hedging: HedgingSettings = field(default_factory=HedgingSettings)
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
     tracing: TracingSettings | None = None

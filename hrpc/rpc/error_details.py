@@ -151,6 +151,16 @@ def decode(data: object, error: grpc.aio.AioRpcError) -> CallError | None:
     )
 
 
+def retry_after(data: bytes) -> float | None:
+    """Seconds after which to try again, as these details of a status say; None when they do not."""
+    if len(data) > _LONGEST_STATUS:
+        return None
+    try:
+        return _retry_after(status_pb2.Status.FromString(data))
+    except _GARBLED:
+        return None
+
+
 def _status(code: grpc.StatusCode, message: str, *details: Message) -> bytes:
     status = status_pb2.Status(code=code.value[0], message=message, details=[_packed(detail) for detail in details])
     data: bytes = status.SerializeToString()

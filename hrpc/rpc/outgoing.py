@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -119,13 +119,17 @@ def _end(span: OutgoingSpan, call: Any) -> None:
 
 
 def _code(call: Any) -> grpc.StatusCode:
-    asked = call.code()
+    return finished(call.code()) or grpc.StatusCode.UNKNOWN
+
+
+def finished(asked: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine of a call that has ended gives: it has nothing to wait for. None if it waits all the same."""
     try:
-        asked.send(None)  # the call has ended: the coroutine has nothing to wait for
+        asked.send(None)
     except StopIteration as told:
-        return told.value  # type: ignore[no-any-return]
+        return told.value
     asked.close()
-    return grpc.StatusCode.UNKNOWN
+    return None
 
 
 slot = _runtime.Slot[Outgoing]("outgoing calls", "a running server")

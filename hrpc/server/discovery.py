@@ -12,6 +12,7 @@ from hrpc import service
 from hrpc.abc import Discovery
 from hrpc.option import Settings
 from hrpc.server.parts import Parts
+from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory, Wish
 
@@ -24,7 +25,9 @@ async def discovering(parts: Parts, connections: Connections) -> AsyncIterator[N
     """Makes the directory of a server with Consul, a list of services, or both; lets go of what is not used."""
     s = parts.settings
     async with _found(s, parts.consul) as discovery, asyncio.TaskGroup() as tasks:
-        parts.directory = Directory(discovery, connections, parts.outgoing, s.environment, s.target)
+        channels = Channels(s, connections, parts.outgoing)
+        channels.measure(parts.measures)
+        parts.directory = Directory(discovery, channels, s.environment, s.target)
         parts.runtime.values[service.slot] = parts.directory
         tidying = tasks.create_task(parts.directory.keep_tidy(), name="hrpc: services that are not used")
         try:

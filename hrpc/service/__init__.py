@@ -67,9 +67,11 @@ def channel(
     datacenters: Sequence[str] = (),
     balancer: BalancerSettings | None = None,
 ) -> Channel:
-    """A channel to all instances that pass their checks, each call to the next one. Raises `NotRunning`.
+    """A channel to all instances that pass their checks; generated stubs take it as it is. Raises `NotRunning`.
 
-    It is shared: leaving the ``async with`` closes nothing, the connections end with their instance or the server.
+    `balancer` is how its calls are spread, where that is not as `hrpc.with_balancer` says. `hrpc.with_retry` and
+    `hrpc.with_hedging` say when a call is made again. The channel is shared: leaving the ``async with`` closes nothing,
+    the connections end with their instance or the server.
     """
     return slot.get().channel(Wish.of(name, tag, version, datacenters), balancer)
 

@@ -1,14 +1,14 @@
 """One channel to all instances of a service.
 
-gRPC for Python has no interface for name resolvers (grpc#11685), so there is one real channel for each instance and a
-picker in front of them.
+gRPC for Python has no interface for name resolvers (grpc#11685), so there is one real channel for each instance, and a
+balancer in front of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -16,14 +16,26 @@ import grpc
 import grpc.aio
 
 from hrpc.abc import Instance
+from hrpc.option import BalancerSettings, HedgingSettings, RetrySettings
+from hrpc.option.retry import covers
 from hrpc.rpc.outgoing import Outgoing
-from hrpc.service.connections import Connection, Connections
+from hrpc.service.balancing import Balancer, Endpoint
+from hrpc.service.calls.budget import Budget
+from hrpc.service.calls.call import Call
+from hrpc.service.calls.counts import Counts
+from hrpc.service.calls.hedging import Hedged
+from hrpc.service.calls.kinds import KINDS
+from hrpc.service.calls.method import Method
+from hrpc.service.calls.retries import Retries
+from hrpc.service.calls.signature import Signature
+from hrpc.service.connections import METHODS_AT_MOST, Connections
 from hrpc.service.dialing import Dial
 
 FIRST_ANSWER_LIMIT = 5.0
-"""Seconds that entering a channel waits for the registry's first answer."""
+"""Seconds that entering a channel, and a call before it, waits for the registry's first answer."""
 
 _State = grpc.ChannelConnectivity
+_FAILING = _State.TRANSIENT_FAILURE
 
 
 class Source(Protocol):
@@ -40,22 +52,40 @@ class Source(Protocol):
     def age(self) -> float:
         """Seconds since the registry last confirmed the instances; infinite before its first answer."""
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls back after every change of the instances."""
+    def on_change(self, callback: Any) -> None:
+        """Calls back after the first answer and every change of the instances."""
 
     async def answered(self, timeout: float) -> None:
         """Waits for the registry's first answer, at most `timeout` seconds; raises its error."""
 
 
 class Channel(grpc.aio.Channel):
-    """A ``grpc.aio.Channel`` whose every call goes to the next instance; generated stubs take it as it is."""
+    """A ``grpc.aio.Channel`` whose calls are spread over the instances; generated stubs take it as it is."""
 
-    def __init__(self, source: Source, connections: Connections, outgoing: Outgoing) -> None:
+    def __init__(
+        self,
+        source: Source,
+        connections: Connections,
+        outgoing: Outgoing,
+        *,
+        balancer: BalancerSettings = BalancerSettings(),  # noqa: B008 - a named tuple, which nobody changes
+        zone: str = "",
+        retry: RetrySettings = RetrySettings(),  # noqa: B008
+        hedging: HedgingSettings = HedgingSettings(),  # noqa: B008
+        counts: Counts | None = None,
+    ) -> None:
+        self.name = source.name
+        self.balancer = Balancer(balancer, zone, usable=_is_usable)
+        self.counts = Counts() if counts is None else counts
+        self.waiting: set[Call] = set()
+        """Calls that wait for an instance."""
         self._source = source
         self._connections = connections
-        self._taken: dict[Dial, Connection] = {}
         self._outgoing = outgoing
-        self._next: Iterator[Connection] = iter(())
+        self._retry = retry
+        self._hedging = hedging
+        self._budget = Budget(retry.budget)
+        self._methods: dict[Signature, Method] = {}
         self._turning = asyncio.Event()
         source.on_change(self._turn)
         self._turn()
@@ -73,28 +103,29 @@ class Channel(grpc.aio.Channel):
         """Does nothing: the connections are shared, and end with their instance or with the server."""
 
     def unary_unary(self, method: str, *codecs: Any, **named: Any) -> Any:
-        return self._callable("unary_unary", method, *codecs, **named)
+        return self._method("unary_unary", method, *codecs, **named)
 
     def unary_stream(self, method: str, *codecs: Any, **named: Any) -> Any:
-        return self._callable("unary_stream", method, *codecs, **named)
+        return self._method("unary_stream", method, *codecs, **named)
 
     def stream_unary(self, method: str, *codecs: Any, **named: Any) -> Any:
-        return self._callable("stream_unary", method, *codecs, **named)
+        return self._method("stream_unary", method, *codecs, **named)
 
     def stream_stream(self, method: str, *codecs: Any, **named: Any) -> Any:
-        return self._callable("stream_stream", method, *codecs, **named)
+        return self._method("stream_stream", method, *codecs, **named)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The best state among the connections; TRANSIENT_FAILURE when no instance is known."""
-        states = {connection.channel.get_state(try_to_connect) for connection in self._taken.values()}
+        states = {channel.get_state(try_to_connect) for channel in self._channels()}
         order = (_State.READY, _State.CONNECTING, _State.IDLE)
-        return next((state for state in order if state in states), _State.TRANSIENT_FAILURE)
+        return next((state for state in order if state in states), _FAILING)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Waits until `get_state` gives something else."""
         while self.get_state() is last_observed_state:
-            channels = [connection.channel for connection in self._taken.values()]
-            waits = [asyncio.create_task(channel.wait_for_state_change(channel.get_state())) for channel in channels]
+            waits = [
+                asyncio.create_task(channel.wait_for_state_change(channel.get_state())) for channel in self._channels()
+            ]
             waits.append(asyncio.create_task(self._turned()))
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -107,66 +138,85 @@ class Channel(grpc.aio.Channel):
         while (state := self.get_state(try_to_connect=True)) is not _State.READY:
             await self.wait_for_state_change(state)
 
-    def _callable(
-        self,
-        kind: str,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool = False,
-    ) -> Callable[..., Any]:
-        going, streaming = self._outgoing, kind.endswith("_stream")
-        breaker, begin = going.breaker(method, self._source.name), going.tracing(method, self._source.name)
+    # For its calls.
 
-        def call(*request: Any, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
-            connection = self._pick()
-            real = connection.callable(kind, method, request_serializer, response_deserializer)
-            turn = 0 if breaker is None else breaker.before()
-            span = None
-            try:
-                span = None if begin is None else begin(connection.dial.endpoint)
-                timeout = going.timeout(timeout)
-                metadata = going.metadata(metadata, timeout, span)
-                made = real(*request, timeout=timeout, metadata=metadata, **rest)
-            except BaseException as error:
-                going.failed(error, breaker=breaker, turn=turn, span=span)
-                raise
-            return going.made(made, streaming=streaming, breaker=breaker, turn=turn, span=span)
+    @property
+    def is_known(self) -> bool:
+        """Whether the registry has answered."""
+        return self._source.age() != float("inf")
 
-        return call
+    def first_answer_limit(self) -> float:
+        """Seconds for which a call waits when the registry has not answered."""
+        return FIRST_ANSWER_LIMIT
 
-    def _pick(self) -> Connection:
-        """The next connection that is not known to fail; when all of them are, the next one."""
-        connection = next(self._next, None)
-        if connection is None:
-            raise self._unavailable()
-        for _ in range(len(self._taken) - 1):
-            if connection.channel.get_state() is not _State.TRANSIENT_FAILURE:
-                break
-            connection = next(self._next)
-        return connection
+    def unavailable(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
+        """The error of a call for which there was no instance."""
+        if self.balancer.endpoints:
+            return self.unreachable("", code)
+        return _error(code, f"service {self.name!r}: no instance passes its checks ({self._since()})")
 
-    def _unavailable(self) -> grpc.aio.AioRpcError:
-        age = self._source.age()
-        since = "Consul has not answered yet" if age == float("inf") else f"as Consul said {age:.1f} s ago"
-        return grpc.aio.AioRpcError(
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.aio.Metadata(),
-            grpc.aio.Metadata(),
-            details=f"service {self._source.name!r}: no instance passes its checks ({since})",
-        )
+    def unreachable(self, told: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
+        """The error of a call that could not be sent to any instance; `told` is what gRPC says of the last one."""
+        known = len(self.balancer.endpoints)
+        failing = sum(not _is_usable(endpoint) for endpoint in self.balancer.endpoints)
+        reason = told.removeprefix("failed to connect to all addresses; last error: ") or "it was not sent"
+        text = f"{failing} of {known} known instances cannot be connected to ({self._since()}); the last one: {reason}"
+        return _error(code, f"service {self.name!r}: {text}", told)
+
+    def _since(self) -> str:
+        return f"as Consul said {self._source.age():.1f} s ago" if self.is_known else "Consul has not answered yet"
+
+    def _method(self, kind: str, path: str, *codecs: Any, **named: Any) -> Method:
+        signature = _signature(kind, path, *codecs, **named)
+        found = self._methods.get(signature)
+        if found is None:
+            if len(self._methods) >= METHODS_AT_MOST:
+                self._methods.clear()
+            is_hedged = kind == "unary_unary" and covers(self._hedging.methods, path)
+            found = self._methods[signature] = Method(
+                self,
+                signature,
+                Hedged.by(self._hedging, self._budget) if is_hedged else KINDS[kind],
+                outgoing=self._outgoing,
+                balancer=self.balancer,
+                retries=Retries(self._retry, path, self._budget, self.counts),
+                counts=self.counts,
+            )
+        return found
+
+    def _channels(self) -> Iterator[grpc.aio.Channel]:
+        return (endpoint.connection.channel for endpoint in self.balancer.endpoints)
 
     async def _turned(self) -> None:
         await self._turning.wait()
 
     def _turn(self) -> None:
-        dials = dict.fromkeys(Dial.of(instance) for instance in self._source.instances)
-        before, self._taken = self._taken, {}
-        for dial in dials:
-            kept = before.pop(dial) if dial in before else None
-            self._taken[dial] = kept or self._connections.take(dial, id(self))
-        self._next = itertools.cycle(self._taken.values())
+        """Takes the instances as they are now."""
+        found = ((Dial.of(instance), instance) for instance in self._source.instances)
+        gone = self.balancer.replace(
+            (dial, instance, partial(self._connections.take, dial, id(self))) for dial, instance in found
+        )
+        for endpoint in gone:
+            self._connections.give_back(endpoint.connection, id(self))
         self._turning.set()
         self._turning = asyncio.Event()
-        for connection in before.values():
-            self._connections.give_back(connection, id(self))
+        for call in tuple(self.waiting):
+            call.arrived()
+
+
+def _signature(
+    kind: str,
+    path: str,
+    request_serializer: Any = None,
+    response_deserializer: Any = None,
+    _registered_method: bool = False,
+) -> Signature:
+    return Signature(kind, path, request_serializer, response_deserializer, bool(_registered_method))
+
+
+def _is_usable(endpoint: Endpoint) -> bool:
+    return endpoint.connection.channel.get_state() is not _FAILING
+
+
+def _error(code: grpc.StatusCode, text: str, told: str = "") -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), text, told)

@@ -9,13 +9,15 @@ from typing import Any, Self
 
 import grpc.aio
 
+from hrpc.service.calls.signature import Signature
 from hrpc.service.dialing import Dial, Dialer
 
-GRACE_OF_REMOVED = 30.0
-"""Seconds for the calls that still run on an instance that has left the list."""
+GRACE = 3600.0
+"""Seconds for the calls that still run on an instance that has left the list, or with certificates that have been
+replaced. That an instance is gone for good, its connection finds out by itself."""
 
-GRACE_OF_RENEWED = 3600.0
-"""Seconds for the calls that still run with certificates that have been replaced."""
+METHODS_AT_MOST = 1000
+"""Methods that are kept ready; who makes the codecs anew for each call has new ones each time."""
 
 FOLLOW_INTERVAL = 60.0
 """Seconds between two looks at the files of certificates. Kubernetes replaces those it mounts about as often."""
@@ -28,7 +30,7 @@ class Connection:
         self.dial = dial
         self.channel = channel
         self.users: set[Hashable] = set()
-        self._callables: dict[tuple[Any, ...], Any] = {}
+        self._callables: dict[Signature, Any] = {}
 
     def replace(self, channel: grpc.aio.Channel) -> grpc.aio.Channel:
         """Makes further calls on another channel; gives the one before."""
@@ -36,12 +38,14 @@ class Connection:
         self._callables = {}
         return before
 
-    def callable(self, kind: str, method: str, serializer: Any, deserializer: Any) -> Any:
+    def callable(self, signature: Signature) -> Any:
         """grpc.aio's multi-callable for a method, made once."""
-        key = (kind, method, serializer, deserializer)
-        found = self._callables.get(key)
+        found = self._callables.get(signature)
         if found is None:
-            found = self._callables[key] = getattr(self.channel, kind)(method, serializer, deserializer)
+            if len(self._callables) >= METHODS_AT_MOST:
+                self._callables.clear()
+            kind, *rest = signature
+            found = self._callables[signature] = getattr(self.channel, kind)(*rest)
         return found
 
 
@@ -52,18 +56,18 @@ class Connections:
         self._dialer = dialer
         self._open: dict[Dial, Connection] = {}
         self._closing = asyncio.TaskGroup()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self._closing.__aenter__()
         if self._dialer.files is not None:
-            self._tasks.append(self._closing.create_task(self._follow()))
+            self._tasks.add(self._closing.create_task(self._follow()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         try:
             await self._closing.__aexit__(kind, error, traceback)
@@ -84,27 +88,28 @@ class Connections:
         """`user` makes no new call on it; with its last user the connection closes, once its calls have ended."""
         connection.users.discard(user)
         if not connection.users and self._open.pop(connection.dial, None) is not None:
-            self._end(connection.channel, GRACE_OF_REMOVED)
+            self._end(connection.channel)
 
     async def renew(self) -> None:
         """Connects anew with what the files of certificates hold now, when they have changed; running calls go on."""
         if self._dialer.refresh():
             for connection in self._open.values():
-                self._end(connection.replace(self._dialer.channel(connection.dial)), GRACE_OF_RENEWED)
+                self._end(connection.replace(self._dialer.channel(connection.dial)))
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL)
             await self.renew()
 
-    def _end(self, channel: grpc.aio.Channel, grace: float) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(self._closing.create_task(_ended(channel, grace)))
+    def _end(self, channel: grpc.aio.Channel) -> None:
+        task = self._closing.create_task(_ended(channel))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-async def _ended(channel: grpc.aio.Channel, grace: float) -> None:
+async def _ended(channel: grpc.aio.Channel) -> None:
     try:
-        await channel.close(grace)
+        await channel.close(GRACE)
     except asyncio.CancelledError:
         await channel.close()
         raise

@@ -12,11 +12,10 @@ from typing import Any, Literal, NamedTuple
 from hrpc.abc import Discovery, Selection
 from hrpc.errors import ConsulError, ServiceNotFound
 from hrpc.option import BalancerSettings
-from hrpc.rpc.outgoing import Outgoing
 from hrpc.service.balancing import EndpointReport
 from hrpc.service.changes import Changes
 from hrpc.service.channel import Channel
-from hrpc.service.connections import Connections
+from hrpc.service.channels import Channels
 from hrpc.service.entry import Entry, Service
 
 IDLE_LIMIT = 600.0
@@ -60,8 +59,7 @@ class Directory:
     def __init__(
         self,
         discovery: Discovery,
-        connections: Connections,
-        outgoing: Outgoing,
+        channels: Channels,
         tag: str,
         target: Literal["auto", "name", "address"],
     ) -> None:
@@ -70,9 +68,7 @@ class Directory:
         self._by_name = target == "name" or (target == "auto" and "KUBERNETES_SERVICE_HOST" in os.environ)
         self._entries: dict[Selection, Entry] = {}
         self._wishes: dict[tuple[Any, ...], Entry] = {}
-        self._channels: dict[tuple[Selection, BalancerSettings | None], Channel] = {}
-        self._connections = connections
-        self._outgoing = outgoing
+        self._channels = channels
         self._loop = asyncio.get_running_loop()
         self._first_uses = threading.Lock()
         self._coming_and_going = threading.Lock()
@@ -146,15 +142,11 @@ class Directory:
         """See `hrpc.service.channel`."""
         entry = self.entry(wish)
         entry.kept = True
-        key = (entry.selection, balancer)
-        channel = self._channels.get(key)
-        if channel is None:
-            channel = self._channels[key] = Channel(entry, self._connections, self._outgoing)
-        return channel
+        return self._channels.channel(entry.selection, entry, balancer)
 
     def followed(self) -> list[Followed]:
         """All that is followed at the moment."""
-        return [Followed(entry, {}) for entry in self.entries]
+        return [Followed(entry, self._channels.rows(entry.selection)) for entry in self.entries]
 
     def watch(self, wish: Wish) -> Changes:
         """See `hrpc.service.watch`."""

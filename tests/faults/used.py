@@ -7,4 +7,4 @@ from hrpc.service import Channel
 
 def endpoints(channel: Channel) -> set[str]:
     """The ``host:port`` of each instance that calls over this channel may go to now."""
-    return {dial.endpoint for dial in channel._taken}
+    return {endpoint.instance.endpoint for endpoint in channel.balancer.endpoints}

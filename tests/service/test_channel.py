@@ -50,7 +50,7 @@ async def test_an_instance_that_cannot_be_connected_to_is_passed_over(
         async with service.channel("half") as channel:
 
             async def both_known() -> bool:
-                return len(channel._taken) == 2
+                return len(channel.balancer.endpoints) == 2
 
             await eventually(both_known)
             failed = 0
@@ -148,8 +148,8 @@ async def test_a_channel_is_shared_and_its_connections_end_with_the_server(
             assert server._running is not None
             directory = server._running.parts.directory
             assert directory is not None
-            assert len(directory._connections._open) == 1
-        assert not directory._connections._open
+            assert len(directory._channels._connections._open) == 1
+        assert not directory._channels._connections._open
 
 
 async def test_a_response_may_be_as_large_as_the_option_says(consul: ConsulServer, registry: Client) -> None:

@@ -12,6 +12,7 @@ from hrpc.errors import ServiceNotFound
 from hrpc.option import fold, with_server_name
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.service import directory as module
+from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
 from hrpc.service.directory import Directory, Wish
@@ -47,8 +48,10 @@ def found() -> Found:
 
 @pytest.fixture
 async def directory(found: Found) -> AsyncIterator[Directory]:
-    async with Connections(Dialer(fold([with_server_name("caller")], {}))) as connections:
-        yield Directory(found, connections, Outgoing("caller", None), "development", "address")
+    settings = fold([with_server_name("caller")], {})
+    async with Connections(Dialer(settings)) as connections:
+        channels = Channels(settings, connections, Outgoing("caller", None))
+        yield Directory(found, channels, "development", "address")
 
 
 def get(directory: Directory, name: str) -> None:

@@ -49,6 +49,8 @@ server = hrpc.new_server(
     hrpc.with_auth(auth, methods={"shop.Users/Login": None}),
     hrpc.with_rate_limit(500, burst=50, methods={"shop.Orders": 100, "shop.Orders/Get": (0.5, 1), "shop.Feed": None}),
     hrpc.with_concurrency_limit(1000, methods={"shop.Orders/Export": 2, "shop.Feed": None}, lag=0.1),
+    hrpc.with_retry(3, idempotent=("shop.Orders/Get",), budget=0.2),
+    hrpc.with_hedging(["shop.Prices/Get"], delay=0.02, attempts=2),
     hrpc.with_balancer("p2c", slow_start=10, services={"carts": hrpc.BalancerSettings("consistent_hash", "user-id")}),
     hrpc.with_circuit_breaker(failures=0.5, window=10, per="method"),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),

@@ -1,0 +1,95 @@
+"""One attempt of a call: at one instance, with a span and a turn of the breaker of its own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+import grpc.aio
+
+from hrpc.abc import KEEPALIVE_META
+from hrpc.rpc.outgoing import finished
+from hrpc.service.balancing import Endpoint
+from hrpc.service.calls import refusals
+
+if TYPE_CHECKING:
+    from hrpc.service.calls.call import Call
+    from hrpc.service.calls.method import Method
+
+_OK = grpc.StatusCode.OK
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended that has no response."""
+
+    code: grpc.StatusCode
+    details: str = ""
+    unsent: bool = False
+    """No connection was there to send it on."""
+    refused: bool = False
+    """It was sent, and refused before anybody saw it."""
+
+    @property
+    def did_not_run(self) -> bool:
+        """Whether no handler has seen the call, for sure."""
+        return self.unsent or self.refused
+
+
+class Attempt:
+    """A call of grpc.aio, `real`, to the instance of `endpoint`. Tells the balancer, the breaker, the trace and `call`
+    how it ends."""
+
+    __slots__ = ("_began", "_call", "_method", "_span", "_turn", "endpoint", "real")
+
+    def __init__(self, call: Call, method: Method, endpoint: Endpoint, timeout: float | None) -> None:
+        """Begins it, with `timeout` seconds. Raises `BreakerOpen`, and what grpc.aio raises for its arguments."""
+        going, breaker, begin = method.outgoing, method.breaker, method.begin
+        self._turn = turn = 0 if breaker is None else breaker.before()
+        self._span = span = None if begin is None else begin(endpoint.connection.dial.endpoint)
+        try:
+            self.real = method.real(endpoint)(
+                call.outgoing_request(),
+                timeout=timeout,
+                metadata=going.metadata(call.metadata, timeout, span),
+                credentials=call.credentials,
+                compression=call.compression,
+            )
+        except BaseException as error:
+            going.failed(error, breaker=breaker, turn=turn, span=span)
+            raise
+        self._call: Call | None = call
+        self._method = method
+        self.endpoint = endpoint
+        self._began = time.monotonic()
+        method.counts.attempts += 1
+        method.balancer.began(endpoint)
+        self.real.add_done_callback(self._ended)
+
+    def _ended(self, real: Any) -> None:
+        code = finished(real.code())
+        outcome = None if code is _OK else self._outcome(code, real)
+        method, call = self._method, self._call
+        # A refusal says CANCELLED as well, which would tell nothing of the instance.
+        told = grpc.StatusCode.UNAVAILABLE if outcome is not None and outcome.refused else code
+        method.balancer.ended(self.endpoint, told, time.monotonic() - self._began)
+        if method.breaker is not None:
+            method.breaker.after(self._turn, told)
+        if self._span is not None:
+            self._span.end(code, None)
+        self._call = None
+        if call is not None:
+            call.ended(self, outcome)
+
+    def _outcome(self, code: grpc.StatusCode, real: Any) -> Outcome:
+        if real.cancelled():
+            return Outcome(code)
+        details = finished(real.details()) or ""
+        state = self.endpoint.connection.channel.get_state()
+        instance = self.endpoint.instance
+        return Outcome(
+            code,
+            details,
+            refusals.is_connect_failure(code, details, state, instance.port),
+            refusals.is_refusal(code, details, state, KEEPALIVE_META in instance.meta),
+        )

@@ -1,0 +1,103 @@
+"""The calls with one response, and those with many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import grpc.aio
+
+from hrpc.service.calls.attempt import Attempt
+from hrpc.service.calls.call import Call
+
+
+class OneResponse(Call):
+    """A call that is awaited."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            while True:
+                if self._pending is not None:
+                    yield from asyncio.shield(self._pending).__await__()
+                    continue
+                attempt = self._attempt
+                if attempt is None or self._error is not None:
+                    raise self._failure()
+                try:
+                    return (yield from attempt.real.__await__())
+                except grpc.aio.AioRpcError as error:
+                    if self._is_settled(attempt):
+                        raise self._failure(error) from None
+        except BaseException:
+            self.cancel()  # who awaits it was cancelled, or the request cannot be written
+            raise
+
+
+class ManyResponses(Call):
+    """A call that is iterated, or read from."""
+
+    __slots__ = ()
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._seen: Attempt | None = None
+        """The attempt of which the caller has seen something."""
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while True:
+            attempt = await self._taken()
+            try:
+                async for response in attempt.real:
+                    if self._seen is not attempt:
+                        self._settle(attempt)
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                if self._is_settled(attempt):
+                    raise self._failure(error) from None
+            else:
+                return
+
+    async def read(self) -> Any:
+        """The next response, or ``grpc.aio.EOF``."""
+        while True:
+            attempt = await self._taken()
+            try:
+                response = await attempt.real.read()
+            except grpc.aio.AioRpcError as error:
+                if self._is_settled(attempt):
+                    raise self._failure(error) from None
+            else:
+                if self._seen is not attempt and response is not grpc.aio.EOF:
+                    self._settle(attempt)
+                return response
+
+    async def _taken(self) -> Attempt:
+        """The attempt to read from. Raises what the call has ended with instead."""
+        try:
+            attempt = await self._begun()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if attempt is None:
+            raise self._failure()
+        return attempt
+
+    def _may_repeat(self) -> bool:
+        return self._seen is None and super()._may_repeat()
+
+    def _settle(self, attempt: Attempt) -> None:
+        self._seen = attempt
+        if self._is_settled(attempt):
+            return
+        # A response came out together with the failure behind it, for which a further attempt was arranged.
+        other, self._attempt, self._error = self._attempt, attempt, None
+        if other is not None and other is not attempt:
+            other.real.cancel()
+        if attempt.real.done():
+            self._finish()
+        else:
+            self._disarm()
+            self._resume()
