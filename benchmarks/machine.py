@@ -6,8 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+
+from hrpc.testing.servers.program import find_program
 
 PACKAGES = ("grpcio", "protobuf", "pygrpc-native", "uvloop", "grpclib")
 
@@ -18,14 +21,14 @@ SERVER_CORE = _CORES[-1]
 """The core of the servers."""
 
 
-def described() -> dict[str, str]:
+def described(programs: Iterable[str]) -> dict[str, str]:
     """The machine and the versions, as they stand beside the figures."""
     return {
         "processor": _processor(),
         "cores": f"{len(_CORES)}, one for the servers and one for the load",
         "system": f"{platform.system()} {platform.release()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "h2load": _first_line("h2load", "--version"),
+        **{name: _first_line(path, "--version") for name in programs if (path := find_program(name))},
         **{package: version(package) for package in PACKAGES},
     }
 

@@ -1,42 +1,46 @@
-"""docs/performance.md, from the results of a run."""
+"""The pages in docs/, from the results of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.plan import Plan
 from benchmarks.results import Table
-from benchmarks.targets import TARGETS
+from benchmarks.targets import Target
 
-_PROFILE = Path(__file__).with_name("profile.md")
-
-_HEAD = """# What it costs
-
-{command} compares hrpc with other ways to serve gRPC with Python, and writes this page. All servers are up at once, on
-one core, and are loaded one after another from the other core, in rounds whose order is reversed each time. The answers
-of each are checked before and after. A figure is the median of the ratios within one round; its lowest and highest
-round stand behind it. Differences under 5 % are noise, and only ratios mean anything on another machine. *Calls* are
-those answered in a second; *calls per CPU time* are those that a second of the server's processor time is enough for.
-The two are the same where nothing else runs; the second is less disturbed where something does.
-
-![{title}](performance.svg)
-
-| | |
-|---|---|
-{machine}
-"""
+Measure = Callable[[Plan], Table | list[Table]]
 
 
-def written(machine: Mapping[str, str], tables: Sequence[Table], command: str) -> str:
-    """The page in Markdown."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in machine.items())
-    head = _HEAD.format(command=f"`{command}`", title=tables[0].title, machine=rows)
-    return "\n".join([head, _targets(tables), *map(_section, tables), _PROFILE.read_text()])
+@dataclass(frozen=True)
+class Page:
+    """One part of the benchmark, with a page of its own."""
 
+    path: str
+    """Of the page, below docs/."""
+    results: str
+    """The file of its figures, below benchmarks/results/."""
+    tables: Mapping[str, Measure]
+    targets: Sequence[Target]
+    head: Path
+    """The Markdown that it begins with; the command, the machine and the title of the chart are filled in."""
+    tail: Path | None = None
+    charted: str | None = None
+    """The table that is drawn as well."""
+    programs: Sequence[str] = ()
+    """What is used beside Python, whose versions are told."""
 
-def _targets(tables: Sequence[Table]) -> str:
-    found = [cells for target in TARGETS if (cells := target.cells(tables)) is not None]
-    return f"## What was to be reached\n\n{_table([['', 'to reach', 'measured', 'reached'], *found])}\n"
+    def written(self, machine: Mapping[str, str], tables: Sequence[Table], command: str) -> str:
+        """The page in Markdown."""
+        rows = "\n".join(f"| {name} | {value} |" for name, value in machine.items())
+        head = self.head.read_text().format(command=f"`{command}`", title=tables[0].title, machine=rows)
+        tail = [] if self.tail is None else [self.tail.read_text()]
+        return "\n".join([head, self._reached(tables), *map(_section, tables), *tail])
+
+    def _reached(self, tables: Sequence[Table]) -> str:
+        found = [cells for target in self.targets if (cells := target.cells(tables)) is not None]
+        return f"## What was to be reached\n\n{_table([['', 'to reach', 'measured', 'reached'], *found])}\n"
 
 
 def _section(table: Table) -> str:

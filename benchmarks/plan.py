@@ -24,10 +24,17 @@ class Plan:
     calls_of_many: int = 20_000
     """Calls over 1,000 connections."""
     memory_calls: tuple[int, int] = (100_000, 1_000_000)
+    names: int = 1000
+    """How many services are followed at once."""
+    idle: float = 120.0
+    """Seconds in which nothing happens: twice the time for which Consul holds a query, and more."""
+    changes: int = 300
+    returns: int = 10
+    """How often the agent is lost and comes back."""
 
     @classmethod
     def quick(cls, folder: Path) -> Plan:
-        """In about three minutes."""
+        """In about four minutes."""
         return cls(
             folder,
             rounds=2,
@@ -37,4 +44,8 @@ class Plan:
             starts=3,
             calls_of_many=3_000,
             memory_calls=(2_000, 10_000),
+            names=50,
+            idle=2.0,
+            changes=20,
+            returns=1,
         )

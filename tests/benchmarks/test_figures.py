@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, page
+from benchmarks import chart
+from benchmarks.parts import SERVING
 from benchmarks.results import Row, Table, shown
 from benchmarks.rounds import Spread, interleaved, ratios
 from benchmarks.targets import TARGETS, Target
@@ -95,7 +96,7 @@ def test_the_chart_is_well_formed_and_has_a_bar_for_each_server() -> None:
 
 
 def test_the_page_names_the_machine_and_has_every_table() -> None:
-    text = page.written({"processor": "A 1"}, [TABLE], "make bench")
+    text = SERVING.written({"processor": "A 1"}, [TABLE], "make bench")
 
     assert "| processor | A 1 |" in text
     assert "| hrpc & co | 0.96 (0.93–0.98) | 12.50 (10.00–104) |" in text  # noqa: RUF001

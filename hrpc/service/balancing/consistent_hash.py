@@ -7,6 +7,7 @@ import math
 import struct
 from bisect import bisect
 from collections.abc import Callable, Collection
+from zlib import crc32
 
 from hrpc.service.balancing.endpoint import Endpoint
 from hrpc.service.balancing.round_robin import WeightedRoundRobin
@@ -102,4 +103,5 @@ def _places(endpoints: Collection[Endpoint]) -> dict[Endpoint, int]:
 
 
 def _hash(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    # 32 bits of 64 are enough to tell a hundred thousand places apart, and cost a fifth of a cryptographic hash.
+    return crc32(key.encode("utf-8", "surrogatepass")) << 32
