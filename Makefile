@@ -29,7 +29,7 @@ test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
 faults: $(INSTALLED) servers ## kill, cut off and restart what services stand on, for half an hour (FAULTS_SECONDS=60 ARGS='-k agent')
 	@$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
 
-bench: $(INSTALLED) ## compare with other ways to serve gRPC; writes docs/performance.md (ARGS=--quick: short, writes elsewhere)
+bench: $(INSTALLED) ## compare with other ways to serve and to call; writes docs/*performance.md (ARGS='--part discovery --quick')
 	@scripts/install-h2load
 	@$(BIN)/python -m benchmarks $(ARGS)
 

@@ -28,6 +28,7 @@ _MESSAGE = echo_pb2.Message(body=b"x" * 100)
 BARE_ONE, OURS_ONE = "a channel of grpc.aio", "`service.channel`, one instance"
 BARE_THREE, OURS_THREE = "`ipv4:a,b,c` with gRPC's round_robin", "`service.channel`, three instances"
 P2C_THREE, HASH_THREE = "the same, p2c", "the same, consistent hash"
+ONE, THREE, P2C, HASH = "one", "three", "three-p2c", "three-hash"
 SERVERS = tuple(Variant(f"echo {number}", "native") for number in range(3))
 
 
@@ -35,15 +36,20 @@ def calls(plan: Plan) -> list[Table]:
     """Ratios of the calls that a second of the caller's processor time is enough for."""
     with consul_server() as consul, fleet.all_running(SERVERS, plan.folder) as running:
         ports = [instance.port for instance in running.values()]
-        for name, those in {"one": ports[:1], "three": ports, "three-p2c": ports, "three-hash": ports}.items():
-            for number, port in enumerate(those):
-                agent.register(consul.address, name, port, number)
+        register(consul.address, ports)
         given = ["--address", consul.address, "--ports", *ports, "--rounds", plan.rounds, "--seconds", plan.seconds]
         found = program.figures("calls", plan, *given, core=machine.LOAD_CORE)
     about = f"Unary calls of 100 bytes, {AT_ONCE} at a time, from one process to servers on another core."
     one = _table("channel-one", "A channel to one instance", about, _part(found, BARE_ONE, OURS_ONE))
     three = _part(found, BARE_THREE, OURS_THREE, P2C_THREE, HASH_THREE)
     return [one, _table("channel-three", "A channel to three instances", about, three)]
+
+
+def register(address: str, ports: list[int]) -> None:
+    """Registers the servers, under a name for each kind of channel."""
+    for name, those in {ONE: ports[:1], THREE: ports, P2C: ports, HASH: ports}.items():
+        for number, port in enumerate(those):
+            agent.register(address, name, port, number)
 
 
 def _part(found: Mapping[str, list[float]], *names: str) -> dict[str, Spread]:
@@ -58,8 +64,8 @@ async def measured(address: str, ports: list[int], rounds: int, seconds: float) 
     """By kind of channel, the calls for a second of processor time in each round."""
     balancer = hrpc.with_balancer(
         services={
-            "three-p2c": BalancerSettings("p2c"),
-            "three-hash": BalancerSettings("consistent_hash", hash_key="user-id"),
+            P2C: BalancerSettings("p2c"),
+            HASH: BalancerSettings("consistent_hash", hash_key="user-id"),
         }
     )
     one, three = f"ipv4:127.0.0.1:{ports[0]}", "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -68,15 +74,15 @@ async def measured(address: str, ports: list[int], rounds: int, seconds: float) 
     async with (
         grpc.aio.insecure_channel(one) as bare_one,
         grpc.aio.insecure_channel(three, round_robin) as bare_three,
-        program.caller(address, balancer, upstreams=["one", "three", "three-p2c", "three-hash"]),
+        program.caller(address, balancer, upstreams=[ONE, THREE, P2C, HASH]),
     ):
         channels = {
             BARE_ONE: bare_one,
-            OURS_ONE: service.channel("one"),
+            OURS_ONE: service.channel(ONE),
             BARE_THREE: bare_three,
-            OURS_THREE: service.channel("three"),
-            P2C_THREE: service.channel("three-p2c"),
-            HASH_THREE: service.channel("three-hash"),
+            OURS_THREE: service.channel(THREE),
+            P2C_THREE: service.channel(P2C),
+            HASH_THREE: service.channel(HASH),
         }
         found: dict[str, list[float]] = {name: [] for name in channels}
         for channel in channels.values():

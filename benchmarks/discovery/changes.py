@@ -34,7 +34,7 @@ def changes(plan: Plan) -> Table:
     """Milliseconds from the request that changes the catalogue."""
     with consul_server() as consul:
         found = program.figures("changes", plan, "--address", consul.address, "--changes", plan.changes)
-    rows = tuple(Row(name, _columns(found[name])) for name in (ADDED, REMOVED))
+    rows = tuple(Row(name, columns(found[name])) for name in (ADDED, REMOVED))
     about = (
         f"From before the request to the agent, {plan.changes} changes in turn: until the first call of the new "
         "instance has its answer; until the last call of the removed one begins. Meanwhile one call is made after "
@@ -43,7 +43,8 @@ def changes(plan: Plan) -> Table:
     return Table("changes", "Until a change is seen by a channel", about, rows)
 
 
-def _columns(millis: Sequence[float]) -> dict[str, Spread]:
+def columns(millis: Sequence[float]) -> dict[str, Spread]:
+    """The middle and the upper end of what was measured."""
     ordered = sorted(millis)
     picked = {MIDDLE: len(ordered) // 2, NEARLY_ALL: -1 - len(ordered) // 100, LONGEST: -1}
     return {column: Spread.of([ordered[index]]) for column, index in picked.items()}

@@ -28,8 +28,8 @@ def followed(names: int) -> str:
 
 def names(plan: Plan) -> Table:
     """Start, idle time and memory."""
-    with consul_server() as consul:
-        agent.fill(consul.address, _names(plan.names), INSTANCES)
+    with consul_server({"limits": {"http_max_conns_per_client": 2 * plan.names + 100}}) as consul:
+        fill(consul.address, plan.names)
         found = {
             many: program.figures("names", plan, "--address", consul.address, "--names", many, "--idle", plan.idle)
             for many in (0, plan.names)
@@ -38,10 +38,16 @@ def names(plan: Plan) -> Table:
     growth = (found[plan.names]["kilobytes"] - found[0]["kilobytes"]) / plan.names
     rows[1] = Row(rows[1].name, {**rows[1].figures, MEMORY: Spread.of([growth])})
     about = (
-        f"`hrpc.with_upstreams(…)` with {INSTANCES} instances each, on a real agent: until all are known; then the "
+        f"`hrpc.with_upstreams(…)` with {INSTANCES} instances each, on a real agent that takes a "
+        "connection for each name: until all are known; then the "
         f"processor time of {plan.idle:g} s in which nothing happens; and what the process has grown by for each name."
     )
     return Table("names", "Many names", about, tuple(rows))
+
+
+def fill(address: str, many: int) -> None:
+    """Puts the services into the catalogue."""
+    agent.fill(address, _names(many), INSTANCES)
 
 
 def _columns(figures: dict[str, float]) -> dict[str, Spread]:
