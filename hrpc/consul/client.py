@@ -6,53 +6,87 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hrpc.abc import Instance, Registration, RegistrationReport, Selection, Watched
 from hrpc.consul.failover import Failover
 from hrpc.consul.instances import in_each_datacenter
 from hrpc.consul.listing import Listed, listed
+from hrpc.consul.offline import Offline
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
+from hrpc.consul.snapshot import Snapshot
+from hrpc.consul.snapshot.keeper import Key
 from hrpc.consul.transport import Transport, until_answered
 from hrpc.consul.watch import EMPTY_HOLD, Watch
-from hrpc.errors import ConsulRefused
+from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
 
 T = TypeVar("T")
 
 
+OFFLINE_AFTER = 1.0
+"""Seconds that a start which can go on without Consul waits for it."""
+
+
 @asynccontextmanager
-async def connect(consul: Consul) -> AsyncIterator[Client]:
-    """Opens a client, once the agent answers; ends its watches and closes it at the end. Raises `ConsulUnreachable`."""
+async def connect(consul: Consul, snapshot: Snapshot | None = None) -> AsyncIterator[Client]:
+    """Opens a client, once the agent answers; ends its watches and closes it at the end. Raises `ConsulError`.
+
+    When the agent does not answer, `Consul.fail_fast` and the snapshot decide whether there is a client all the same.
+    """
     async with Transport(consul) as transport:
-        await until_answered(transport, consul.timeout)
-        if consul.datacenter or consul.namespace or consul.partition:
-            # An agent takes one that does not exist until it is asked for something there.
-            place = {"dc": consul.datacenter} if consul.datacenter else None
-            await transport.request("GET", "/v1/catalog/services", place)
-        async with asyncio.TaskGroup() as watches:
-            client = Client(consul, transport, watches)
-            following = watches.create_task(transport.follow_token(), name="hrpc: token file of Consul")
-            try:
-                yield client
-            finally:
-                following.cancel()
-                client.end_watches()
+        if snapshot is not None:
+            await snapshot.load()
+        offline = Offline(consul, transport, snapshot)
+        try:
+            await _arrived(consul, transport, OFFLINE_AFTER if offline.patient else None)
+        except ConsulError as error:
+            if not offline.bears(error):
+                raise
+            offline.starts(error)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                client = Client(consul, transport, tasks, offline)
+                beside = [tasks.create_task(transport.follow_token(), name="hrpc: token file of Consul")]
+                if snapshot is not None:
+                    beside.append(tasks.create_task(snapshot.keep(), name="hrpc: snapshot of Consul"))
+                try:
+                    yield client
+                finally:
+                    for task in beside:
+                        task.cancel()
+                    client.end_watches()
+        finally:
+            if snapshot is not None:
+                await snapshot.write()
+
+
+async def _arrived(consul: Consul, transport: Transport, limit: float | None) -> None:
+    try:
+        async with asyncio.timeout(limit):
+            await until_answered(transport, consul.timeout if limit is None else limit)
+            if consul.datacenter or consul.namespace or consul.partition:
+                # An agent takes one that does not exist until it is asked for something there.
+                place = {"dc": consul.datacenter} if consul.datacenter else None
+                await transport.request("GET", "/v1/catalog/services", place)
+    except TimeoutError:
+        raise ConsulUnreachable(f"no answer from Consul at {transport.address} within {limit:g} s") from None
 
 
 class Client:
     """Registry, discovery and key-value store in one: the contracts `Registry`, `Discovery` and `KeyValue`."""
 
-    def __init__(self, consul: Consul, transport: Transport, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, consul: Consul, transport: Transport, tasks: asyncio.TaskGroup, offline: Offline) -> None:
         self._transport = transport
+        self._offline = offline
         self._queries = Queries(consul, transport)
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._watches: dict[Hashable, Watch[Any]] = {}
         self._failovers: dict[Selection, Failover] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
-        self._registrar = Registrar(transport, self._queries.api)
+        self._registrar = Registrar(transport, self._queries.api, offline.bears)
 
     @property
     def address(self) -> str:
@@ -71,6 +105,35 @@ class Client:
     async def maintenance(self, reason: str | None) -> None:
         """Takes the instance out of rotation, or back in with None; raises `ConsulError`, and goes on trying."""
         await self._registrar.maintenance(reason)
+
+    @property
+    def patient(self) -> bool:
+        """Whether a start goes on while Consul is away."""
+        return self._offline.patient
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the agent answered when it was last asked."""
+        return self._transport.reachable
+
+    @property
+    def denied(self) -> int:
+        """How many requests Consul has denied to the token."""
+        return self._transport.denied
+
+    @property
+    def token_known(self) -> bool:
+        """Whether Consul knows the token; it does not when it has expired, or was deleted."""
+        return not self._transport.token_refused
+
+    @property
+    def snapshot_written(self) -> float | None:
+        """When the snapshot was last written, in seconds since 1970; None when it has not been in this life."""
+        return None if self._offline.snapshot is None else self._offline.snapshot.written
+
+    def snapshot_age(self) -> float | None:
+        """Seconds since Consul confirmed the oldest value that is used from the snapshot; None when none is."""
+        return max((watch.age() for watch in list(self._watches.values()) if watch.restored), default=None)
 
     def registered(self, registration: Registration) -> AbstractAsyncContextManager[None]:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
@@ -93,8 +156,14 @@ class Client:
 
     def fetch_instances(self, selection: Selection) -> tuple[Instance, ...]:
         """The passing instances of a selection, asked for now; blocks the thread."""
-        with self._transport.requests.traced("GET", f"/v1/health/service/{selection.name}"):
-            return fetch(self._transport, lambda queries: queries.instances(selection))
+        followed: Watched[Any] | None = self._failovers.get(selection) or self._watches.get(selection)
+        if followed is not None and followed.known:
+            return cast("tuple[Instance, ...]", followed.value)
+        try:
+            with self._transport.requests.traced("GET", f"/v1/health/service/{selection.name}"):
+                return fetch(self._transport, lambda queries: queries.instances(selection))
+        except ConsulError as error:
+            return cast("tuple[Instance, ...]", self._offline.instead(in_each_datacenter(selection), error))
 
     def release(self, selection: Selection) -> None:
         """Ends the watch of a selection."""
@@ -121,7 +190,12 @@ class Client:
 
     async def read(self, key: str) -> bytes | None:
         """The value of a key now; None when there is none."""
-        return (await self._queries.key(key))[1]
+        try:
+            value = (await self._queries.key(key))[1]
+        except ConsulError as error:
+            return cast("bytes | None", self._offline.instead([key], error))
+        self._offline.remember(key, value)
+        return value
 
     async def write(self, key: str, value: bytes) -> None:
         """Stores the value of a key; a watch on it shows it when this returns."""
@@ -141,8 +215,14 @@ class Client:
 
     def fetch_key(self, key: str) -> bytes | None:
         """The value of a key, asked for now; blocks the thread."""
-        with self._transport.requests.traced("GET", f"/v1/kv/{key}"):
-            return fetch(self._transport, lambda queries: queries.key(key))[1]
+        watch = self._watches.get(("key", key))
+        if watch is not None and watch.known:
+            return cast("bytes | None", watch.value)
+        try:
+            with self._transport.requests.traced("GET", f"/v1/kv/{key}"):
+                return fetch(self._transport, lambda queries: queries.key(key))[1]
+        except ConsulError as error:
+            return cast("bytes | None", self._offline.instead([key], error))
 
     def end_watches(self) -> None:
         """Cancels all watches."""
@@ -159,7 +239,10 @@ class Client:
     ) -> Watch[T]:
         watch = self._watches.get(key)
         if watch is None:
-            made: Watch[T] = Watch(name, query, empty, hold)
+            kept = _kept_as(key)
+            made: Watch[T] = Watch(name, self._offline.backed(kept, query, lambda: made), empty, hold)
+            if not self._transport.reachable:
+                self._offline.stand_in(kept, made)
             watch = self._watches.setdefault(key, made)
             if watch is not made:
                 return watch  # another thread was quicker
@@ -175,6 +258,11 @@ class Client:
         # In a context of its own: it outlives the call that was the first to ask, and is no part of its trace.
         run = self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}", context=contextvars.Context())
         self._running[key] = run
+
+
+def _kept_as(key: Hashable) -> Key:
+    """The place in the snapshot of what a watch with this key follows."""
+    return key if isinstance(key, Selection) else cast("tuple[Any, Key]", key)[1]
 
 
 def _runs_in(loop: asyncio.AbstractEventLoop) -> bool:

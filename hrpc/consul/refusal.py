@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hrpc.consul.token import Token
-from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulRefused
+from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
 
 _NOT_FOUND = "ACL not found"
@@ -12,6 +12,11 @@ _NOT_FOUND = "ACL not found"
 def unknown_token(body: str) -> bool:
     """Whether this body of a 403 says that Consul does not know the token."""
     return _NOT_FOUND in body
+
+
+def is_outage(error: ConsulError) -> bool:
+    """Whether Consul is away, or without its servers; and not that it has decided something about us."""
+    return isinstance(error, ConsulUnreachable) or (isinstance(error, ConsulRefused) and error.status >= 500)
 
 
 def refusal(consul: Consul, token: Token, what: str, status: int, body: str) -> ConsulError | None:

@@ -26,12 +26,24 @@ from hrpc.consul.transport import Transport
 from hrpc.consul.watch import LONGEST_WAIT, backoff
 from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
 
+_NEVER_THERE_LIMIT = 1.0
+"""Seconds that a stop tries to take out an entry that Consul has never confirmed."""
+
 
 class Registrar:
     """Registers a service at the agent behind `transport`."""
 
-    def __init__(self, transport: Transport, api: base.Consul, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds, for the report."""
+    def __init__(
+        self,
+        transport: Transport,
+        api: base.Consul,
+        bears: Callable[[ConsulError], bool] = lambda error: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`bears` says whether a start goes on after an error; the entry then comes as soon as Consul takes it.
+
+        `clock` gives seconds, for the report.
+        """
         self._transport = transport
         self._api = api
         self._clock = clock
@@ -43,6 +55,8 @@ class Registrar:
         self._error: ConsulError | None = None
         self._maintenance: str | None = None
         self._maintenance_ends = False
+        self._bears = bears
+        self._was_present = False
         self._renew = False
         self._writing = asyncio.Lock()
         transport.on_token_change(self._token_changed)
@@ -72,15 +86,13 @@ class Registrar:
         """Registers, keeps the entry while the context lasts, and deregisters. Raises `ConsulError`."""
         self._missing_since = self._clock()
         try:
-            await self._put(registration)
+            await self._begin(registration)
         except BaseException:
             # A request that timed out may have been carried out.
             with suppress(ConsulError):
                 await self._api.agent.service.deregister(registration.id)
             raise
         self._registration = registration
-        where = endpoint(registration.address, registration.port)
-        logger.info("registered in Consul as {} at {}", registration.id, where)
         try:
             async with asyncio.TaskGroup() as tasks:
                 keepers = [tasks.create_task(self._keep(registration), name="hrpc: registration")]
@@ -94,7 +106,33 @@ class Registrar:
         finally:
             # Only now, when the keepers have ended: a PUT of theirs after this one would bring a dead service back.
             self.present, self._registration = False, None
+            await self._leave(registration)
+
+    async def _begin(self, registration: Registration) -> None:
+        away = ConsulUnreachable(f"no answer from Consul at {self._transport.address}")
+        try:
+            if not self._transport.reachable and self._bears(away):
+                raise away  # to be waited for by the keeper, and not by the start
+            await self._put(registration)
+        except ConsulError as error:
+            if not self._bears(error):
+                raise
+            logger.warning("registration: {!r} comes when Consul takes it: {}", registration.name, error)
+            self._missing(error)
+            return
+        where = endpoint(registration.address, registration.port)
+        logger.info("registered in Consul as {} at {}", registration.id, where)
+
+    async def _leave(self, registration: Registration) -> None:
+        if self._was_present:
             await self._api.agent.service.deregister(registration.id)
+            return
+        try:
+            # A request that timed out may have been carried out.
+            async with asyncio.timeout(_NEVER_THERE_LIMIT):
+                await self._api.agent.service.deregister(registration.id)
+        except (ConsulError, TimeoutError):
+            logger.warning("registration: {!r} never came to Consul", registration.name)
 
     async def maintenance(self, reason: str | None) -> None:
         """Takes the service out of rotation, or back in with None, until further notice.
@@ -232,7 +270,7 @@ class Registrar:
     def _found(self, registration: Registration) -> None:
         if self._error is not None:
             logger.info("registration: {!r} is in Consul again", registration.name)
-        self.present, self._error = True, None
+        self.present, self._was_present, self._error = True, True, None
 
     def _lost(self, error: ConsulError, registration: Registration) -> None:
         if self._error is None:

@@ -45,6 +45,8 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self._ssl = client_context(consul) if consul.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self.requests = Requests(self.base_uri)
+        self.reachable = True
+        """Whether the last request was answered."""
         self.denied = 0
         """Requests that were answered 403."""
         self.token_refused = False
@@ -174,9 +176,12 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
             ) as response:
                 content = await response.read()
         except TimeoutError as error:
+            self.reachable = False
             raise ConsulUnreachable(f"no answer from Consul at {self.address} within {limit:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
+            self.reachable = False
             raise ConsulUnreachable(f"no answer from Consul at {self.address}: {_reason(error)}") from error
+        self.reachable = True
         body = content.decode("utf-8", "replace")
         self._check(f"{method} {path}", response.status, body)
         return base.Response(response.status, response.headers, body, content)

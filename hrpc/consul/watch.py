@@ -59,6 +59,8 @@ class Watch(Generic[T]):
         self._after_rounds: list[Callable[[], None]] = []
         self._index: int | None = None
         self._changes = 0
+        self.restored = False
+        """Whether the value is from before the start, because Consul has not answered yet."""
 
     @property
     def known(self) -> bool:
@@ -96,10 +98,17 @@ class Watch(Generic[T]):
         error = None if self.error is None else str(self.error)
         return WatchReport(self._index, self.age(), error, held, self._changes)
 
+    def begin_with(self, value: T, age: float) -> None:
+        """Takes a value that Consul confirmed `age` seconds ago, until it answers."""
+        self._show(value, age, restored=True)
+
     def accept(self, value: T) -> None:
         """Takes a value that Consul has just given."""
+        self._show(value, 0.0, restored=False)
+
+    def _show(self, value: T, age: float, *, restored: bool) -> None:
         first = not self.known
-        self._confirmed = time.monotonic()
+        self._confirmed, self.restored = time.monotonic() - age, restored
         self._held_until = math.inf
         changed, self.value = value != self.value, value
         self._answered.set()

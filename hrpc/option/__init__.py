@@ -44,6 +44,7 @@ from hrpc.option.settings import (
     Option,
     RegistrationSettings,
     Settings,
+    SnapshotSettings,
     StaticServices,
     StopSettings,
     Timeouts,
@@ -51,6 +52,7 @@ from hrpc.option.settings import (
     fold,
     of_method,
 )
+from hrpc.option.snapshot import with_snapshot
 from hrpc.option.static import with_static_services
 from hrpc.option.tls import with_client_certs, with_server_certs
 from hrpc.option.tracing import with_tracing
@@ -74,6 +76,7 @@ __all__ = [
     "RegistrationSettings",
     "RetrySettings",
     "Settings",
+    "SnapshotSettings",
     "StaticServices",
     "StopSettings",
     "Timeouts",
@@ -115,6 +118,7 @@ __all__ = [
     "with_retry",
     "with_server_certs",
     "with_server_name",
+    "with_snapshot",
     "with_stack_skip",
     "with_static_services",
     "with_target",

@@ -89,6 +89,14 @@ class RegistrationSettings(NamedTuple):
     zone: str = ""
 
 
+class SnapshotSettings(NamedTuple):
+    """Where what Consul said is kept, and for how many seconds it is used. See `with_snapshot`."""
+
+    path: str
+    max_age: float = 86400.0
+    secrets: bool = False
+
+
 class StopSettings(NamedTuple):
     """The waits and limits of a stop, in seconds. See `with_graceful_stop`."""
 
@@ -164,6 +172,7 @@ class Settings:
     upstreams: tuple[str, ...] = ()
     static_services: StaticServices | None = None
     target: Literal["auto", "name", "address"] = "auto"
+    snapshot: SnapshotSettings | None = None
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     health_port: int | None = None
     check_kind: Literal["http", "grpc", "ttl"] = "grpc"
@@ -257,6 +266,8 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
             "hrpc.with_upstreams needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment, or "
             "hrpc.with_static_services(…)"
         )
+    if settings.snapshot is not None and settings.consul is None:
+        raise OptionError("hrpc.with_snapshot needs hrpc.with_consul(…), or CONFIGS_ADDR in the environment")
     return settings
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from hrpc import service
 from hrpc.abc import Discovery
+from hrpc.errors import ConsulError
 from hrpc.option import Settings
 from hrpc.server.parts import Parts
 from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory, Wish
+
+if TYPE_CHECKING:
+    from hrpc.consul import Client
 
 UPSTREAM_LIMIT = 2.0
 """Seconds that a start waits for the first answers about the services it calls."""
@@ -49,14 +54,27 @@ async def _found(settings: Settings, consul: Discovery | None) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def upstreams_known(directory: Directory, names: tuple[str, ...]) -> AsyncIterator[None]:
-    """Waits until something is known of each of these services, and keeps following them. Raises `ConsulError`."""
+async def upstreams_known(
+    directory: Directory, names: tuple[str, ...], consul: Client | None = None
+) -> AsyncIterator[None]:
+    """Waits until something is known of each of these services, and keeps following them.
+
+    Raises `ConsulError`, unless this start goes on without Consul.
+    """
+    patient = consul is not None and consul.patient
     entries = [directory.entry(Wish(name)) for name in names]
     for entry in entries:
         entry.kept = True
-    until = asyncio.get_running_loop().time() + UPSTREAM_LIMIT
+    limit = 0.0 if patient and consul is not None and not consul.reachable else UPSTREAM_LIMIT
+    until = asyncio.get_running_loop().time() + limit
     for entry in entries:
-        await entry.answered(max(0.0, until - asyncio.get_running_loop().time()))
+        try:
+            await entry.answered(max(0.0, until - asyncio.get_running_loop().time()))
+        except ConsulError as error:
+            if not patient:
+                raise
+            logger.warning("upstream {!r}: nothing is known of it until Consul answers: {}", entry.name, error)
+            continue
         if not entry.instances:
             logger.warning("upstream {!r}: no instance passes its checks yet", entry.name)
     yield

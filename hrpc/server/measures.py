@@ -22,6 +22,26 @@ def measure(parts: Parts) -> None:
         lambda: None if parts.consul is None else float(parts.consul.present),
     )
     gauge(
+        "hrpc_consul_token_known",
+        "0 when Consul does not know the ACL token, because it has expired or was deleted, else 1.",
+        lambda: None if parts.consul is None else float(parts.consul.token_known),
+    )
+    measures.counter(
+        "hrpc_consul_denied",
+        "Requests that Consul has denied to the ACL token.",
+        lambda: None if parts.consul is None else parts.consul.denied,
+    )
+    gauge(
+        "hrpc_snapshot_age_seconds",
+        "Age of the oldest value that is used from the snapshot; not there when none is.",
+        lambda: None if parts.consul is None else parts.consul.snapshot_age(),
+    )
+    gauge(
+        "hrpc_snapshot_written_timestamp_seconds",
+        "When the snapshot was last written, in seconds since 1970.",
+        lambda: None if parts.consul is None else parts.consul.snapshot_written,
+    )
+    gauge(
         "hrpc_upstream_age_seconds",
         "Seconds since Consul confirmed the instances.",
         lambda: {} if parts.directory is None else parts.directory.ages(),

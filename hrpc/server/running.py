@@ -176,7 +176,7 @@ class Running:
         # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
         connections = await self._steps.enter("connections", self._connections())
         if s.consul is not None:
-            self.parts.consul = await self._steps.enter("consul", _connected(s.consul))
+            self.parts.consul = await self._steps.enter("consul", _connected(s, s.consul))
             self.parts.configs = configs.Configs(self.parts.consul, s.kv_prefix, s.server_name)
             self.parts.runtime.values[configs.slot] = self.parts.configs
         await self._steps.enter("discovery", discovering(self.parts, connections))
@@ -190,7 +190,7 @@ class Running:
         engine = chosen(s)
         self.port = await enter("bind", bound(self.parts, engine), leaving="close port")
         if self.parts.directory is not None and s.upstreams:
-            await enter("upstreams", upstreams_known(self.parts.directory, s.upstreams))
+            await enter("upstreams", upstreams_known(self.parts.directory, s.upstreams, self.parts.consul))
         await enter("serve", serving(self.parts, engine), leaving="drain", limited=False)
         if self.parts.consul is not None and s.consul is not None:
             await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
@@ -258,10 +258,17 @@ class Running:
 
 
 @asynccontextmanager
-async def _connected(consul: Consul) -> AsyncIterator[Client]:
+async def _connected(settings: Settings, consul: Consul) -> AsyncIterator[Client]:
     from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
 
-    async with connect(consul) as client:
+    snapshot = None
+    if settings.snapshot is not None:
+        from hrpc.consul.snapshot import Origin, Snapshot
+
+        places = (consul.datacenter or "", consul.namespace or "", consul.partition or "")
+        origin = Origin(settings.server_name, settings.environment, settings.kv_prefix, *places)
+        snapshot = Snapshot(settings.snapshot, origin)
+    async with connect(consul, snapshot) as client:
         yield client
 
 

@@ -27,11 +27,16 @@ class Scripted:
         self.address = ""
         self.asked: list[Asked] = []
         self._denied: set[str] = set()
+        self._failing: dict[str, tuple[int, str]] = {}
         self._held: dict[str, asyncio.Event] = {}
 
     def deny(self, token: str) -> None:
         """This token is not known, from now on."""
         self._denied.add(token)
+
+    def fail(self, beginning: str, status: int, text: str) -> None:
+        """Paths that begin so are answered with this, from now on."""
+        self._failing[beginning] = (status, text)
 
     def hold(self, path: str) -> asyncio.Event:
         """Requests to `path` are not answered, until `release`; the event is set by the first one."""
@@ -45,6 +50,9 @@ class Scripted:
         self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers)))
         if request.headers.get("X-Consul-Token") in self._denied and not request.path.startswith("/v1/status/"):
             return web.Response(status=403, text="ACL not found")
+        for beginning, (status, text) in self._failing.items():
+            if request.path.startswith(beginning):
+                return web.Response(status=status, text=text)
         if held := self._held.get(request.path):
             held.set()
             await asyncio.Event().wait()

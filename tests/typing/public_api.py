@@ -36,6 +36,7 @@ server = hrpc.new_server(
     hrpc.with_server_name("orders"),
     hrpc.with_environment(Environment.DEVELOPMENT),
     hrpc.with_consul(Consul(address="127.0.0.1:8500", token=None)),
+    hrpc.with_snapshot("/var/lib/orders/snapshot", max_age=3600, secrets=True),
     hrpc.with_databases(mysql.new(), redis.new(address="127.0.0.1", port=6379)),
     hrpc.with_health_check(),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
