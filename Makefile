@@ -8,6 +8,7 @@ VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info
 endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 PROTOS := $(sort $(wildcard examples/*/*.proto benchmarks/*.proto))
 OWN_PROTOS := $(sort $(wildcard hrpc/*/*.proto))
 
@@ -50,7 +51,7 @@ services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctr
 servers: ## install Consul, MariaDB and Redis where they are missing (Debian, Ubuntu; as root)
 	@scripts/install-servers
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(PLUGINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "hrpc needs Python 3.11 or newer; $(PYTHON) is older or does not run: make test PYTHON=python3.12"; \
 		exit 1; }
@@ -59,5 +60,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv"; \
 		exit 1; }
 	@rm -f $(VENV).log
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' $(PLUGINS:%/pyproject.toml=-e ./%)
 	@touch $@

@@ -76,6 +76,21 @@ class Database(Protocol):
         """
 
 
+class Plugin(Protocol):
+    """What extends a server without being a part of hrpc: see `hrpc.with_plugins`."""
+
+    @property
+    def name(self) -> str:
+        """The name, of which a server has one."""
+
+    @property
+    def depends_on(self) -> Sequence[str]:
+        """The names of the plugins that have to be loaded before."""
+
+    def load(self) -> AbstractAsyncContextManager[object]:
+        """Entered when the server starts, with Consul and without databases; left when it stops, after these."""
+
+
 KEEPALIVE_META = "keepalive"
 """The key of an instance's meta that says how many seconds it wants between two pings of a client."""
 

@@ -51,7 +51,8 @@ class Configs:
     def watch(self, watching: Watching) -> None:
         """Calls the handler of `watching` from now on, until it is cancelled."""
         self._deliveries = [known for known in self._deliveries if not known.over]
-        delivery = Delivery(watching, self._key(self.path(watching.key, watching.own)))
+        key = self._key(self.path(watching.key, watching.own))
+        delivery = Delivery(watching, key, key.value(watching.kind).now)
         self._deliveries.append(delivery)
         if self._group is not None:
             delivery.begin(self._group)

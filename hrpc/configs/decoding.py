@@ -12,7 +12,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, cast
@@ -60,7 +60,7 @@ def read(kind: type[T], key: str, text: bytes) -> T:
     try:
         return decode(kind, value)
     except Refused as refused:
-        reason = without_secrets(refused.reason, value, key)
+        reason = without(refused.reason, secrets(value, is_secret(key.rpartition("/")[2])))
         raise InvalidConfig.because(origin, refused.field or None, reason) from None
 
 
@@ -74,24 +74,25 @@ def is_secret(name: str) -> bool:
     return _SECRETS.hides(name)
 
 
-def without_secrets(reason: str, value: Any, name: str) -> str:
-    """The reason of a refusal, which may come from a class of the user, without the secrets among the values."""
-    for secret in sorted(set(_secrets(value, is_secret(name.rpartition("/")[2]))), key=len, reverse=True):
-        reason = reason.replace(secret, REDACTED)
-    return " ".join(reason.split())
-
-
-def _secrets(value: Any, hidden: bool) -> Iterator[str]:
+def secrets(value: Any, hidden: bool = False) -> Iterator[str]:
+    """The texts in a value of JSON that are not shown, by the names above them; all of them where it is `hidden`."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _secrets(inner, hidden or is_secret(name))
+            yield from secrets(inner, hidden or is_secret(name))
     elif isinstance(value, list):
         for inner in value:
-            yield from _secrets(inner, hidden)
+            yield from secrets(inner, hidden)
     elif isinstance(value, str) and value and (hidden or ("://" in value and "@" in value)):
         yield value
     elif hidden and isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
+
+
+def without(reason: str, hidden: Iterable[str]) -> str:
+    """The reason of a refusal in one line, which may come from a class of the user, without the secrets in it."""
+    for secret in sorted(set(hidden), key=len, reverse=True):
+        reason = reason.replace(secret, REDACTED)
+    return " ".join(reason.split())
 
 
 def _not_json(name: str) -> None:

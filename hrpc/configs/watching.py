@@ -6,10 +6,10 @@ import asyncio
 import functools
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from hrpc import _runtime, context, life
-from hrpc.configs.key import NOTHING, Key
+from hrpc.configs.key import NOTHING
 from hrpc.errors import InvalidConfig
 
 Handler = Callable[[Any], Any]
@@ -24,10 +24,12 @@ class Watching:
         self.own = own
         self.handler = handler
         self.kind = kind
+        self.cancelled = False
         self.deliveries: set[Delivery] = set()
 
     def cancel(self) -> None:
         """Calls the handler no more; a call that is running goes on."""
+        self.cancelled = True
         if self in _runtime.early_config_watches:
             _runtime.early_config_watches.remove(self)
         for delivery in list(self.deliveries):
@@ -42,17 +44,27 @@ class Watching:
         self.cancel()
 
 
-class Delivery:
-    """Takes the changes of one key to one handler: one at a time, and of several that wait, the newest."""
+class Source(Protocol):
+    """What changes, such as a `Key`."""
 
-    def __init__(self, watching: Watching, key: Key) -> None:
+    path: str
+    refused: int
+    failures: int
+    callbacks: list[Callable[[], None]]
+
+
+class Delivery:
+    """Takes the changes of one source to one handler: one at a time, and of several that wait, the newest."""
+
+    def __init__(self, watching: Watching, source: Source, now: Callable[[], Any]) -> None:
+        """`now` gives the newest value, or `NOTHING`."""
         self._watching = watching
-        self._key = key
-        self._value = key.value(watching.kind)
-        self._told = self._newest = self._value.now()
+        self._source = source
+        self._now = now
+        self._told = self._newest = now()
         self._group: asyncio.TaskGroup | None = None
         self._running = False
-        key.callbacks.append(self._changed)
+        source.callbacks.append(self._changed)
         watching.deliveries.add(self)
 
     def begin(self, group: asyncio.TaskGroup) -> None:
@@ -65,7 +77,7 @@ class Delivery:
         self._group = None
         if self in self._watching.deliveries:
             self._watching.deliveries.remove(self)
-            self._key.callbacks.remove(self._changed)
+            self._source.callbacks.remove(self._changed)
 
     @property
     def over(self) -> bool:
@@ -73,7 +85,7 @@ class Delivery:
         return self not in self._watching.deliveries
 
     def _changed(self) -> None:
-        newest = self._value.now()
+        newest = self._now()
         # A text that was refused leaves the value as it was.
         if newest is not NOTHING:
             self._newest = newest
@@ -82,7 +94,7 @@ class Delivery:
     def _go(self) -> None:
         if self._group is not None and not self._running and self._has_news():
             self._running = True
-            self._group.create_task(self._run(), name=f"hrpc: handler of key {self._key.path!r}")
+            self._group.create_task(self._run(), name=f"hrpc: handler of key {self._source.path!r}")
 
     def _has_news(self) -> bool:
         return type(self._newest) is not type(self._told) or self._newest != self._told
@@ -103,9 +115,9 @@ class Delivery:
             with context.background_context(timeout=None):
                 await life.run_hook(functools.partial(handler, value))
         except InvalidConfig as error:
-            self._key.refused += 1
+            self._source.refused += 1
             logger.error("{}; the value before it is kept", error)
         except Exception as error:  # noqa: BLE001 - told here; other handlers and the next change are not concerned
-            self._key.failures += 1
+            self._source.failures += 1
             name = getattr(handler, "__qualname__", None) or repr(handler)
-            logger.opt(exception=error).error("configs: handler {} of key {!r} failed", name, self._key.path)
+            logger.opt(exception=error).error("configs: handler {} of key {!r} failed", name, self._source.path)

@@ -30,6 +30,7 @@ from hrpc.option.options import (
     with_target,
     with_upstreams,
 )
+from hrpc.option.plugins import with_plugins
 from hrpc.option.registration import with_health_check, with_registration
 from hrpc.option.retries import with_hedging, with_retry
 from hrpc.option.retry import HedgingSettings, RetrySettings
@@ -111,6 +112,7 @@ __all__ = [
     "with_message_limits",
     "with_metrics",
     "with_not_found",
+    "with_plugins",
     "with_rate_limit",
     "with_reflection",
     "with_registration",

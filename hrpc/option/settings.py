@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from hrpc.abc import Database, Instance
+from hrpc.abc import Database, Instance, Plugin
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.balancer import Balancers
@@ -169,6 +169,7 @@ class Settings:
     port: int = DEFAULT_PORT
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
     upstreams: tuple[str, ...] = ()
     static_services: StaticServices | None = None
     target: Literal["auto", "name", "address"] = "auto"

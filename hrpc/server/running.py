@@ -160,6 +160,8 @@ class Running:
             # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
             await self._steps.enter("tracing", tracing.opened(self.settings, self.parts.runtime, self.parts.outgoing))
         await self._start_consul()
+        for plugin in self.settings.plugins:
+            await self._steps.enter(plugin.name, plugin.load())
         for database in self.settings.databases:
             await self._steps.enter(database.name, self.parts.pools.opened(database, self.parts.configs))
         await self._steps.enter("background tasks", self._background_tasks(), limited=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 from agent_client import AgentClient
+
 from conftest import Guarded
 
 

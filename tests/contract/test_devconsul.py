@@ -17,9 +17,9 @@ from contextlib import ExitStack
 import aiohttp
 import pytest
 from agent_client import AgentClient
-from conftest import Target, connected
 from loguru import logger
 
+from conftest import Target, connected
 from hrpc.errors import BindError, OptionError, PortTaken
 from hrpc.testing.consul import DevConsul
 

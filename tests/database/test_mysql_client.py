@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 
 import pytest
-from conftest import Open, login  # type: ignore[attr-defined]
 from pymysql.err import IntegrityError, ProgrammingError
 from tcp_proxy import proxied
 
+from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc._runtime import Runtime
 from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, NotRunning

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import Open, login  # type: ignore[attr-defined]
 from tcp_proxy import answering
 
+from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc.database import mysql
 from hrpc.database.mysql.errors import not_connected
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable

@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from conftest import Open, login  # type: ignore[attr-defined]
 from load import loaded
 
+from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc.abc import PoolStats
 from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, PoolTimeout

@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from conftest import Open  # type: ignore[attr-defined]
 from load import loaded
 from redis import exceptions
 from tcp_proxy import answering, proxied
 
+from conftest import Open  # type: ignore[attr-defined]
 from hrpc._runtime import Runtime
 from hrpc.abc import PoolStats
 from hrpc.database import redis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -13,6 +14,7 @@ from loguru import logger
 from redis.asyncio import Redis
 
 import hrpc
+import hrpc_configs
 from hrpc import Consul, Environment, configs, errors, life, log, metrics, service
 from hrpc.database import mysql, redis
 from hrpc.database.mysql import MySQL, Result
@@ -23,6 +25,15 @@ class OutOfStock(
     errors.CallError, issuer="SHOP", code=2000, grpc_code=grpc.StatusCode.FAILED_PRECONDITION, message="out of stock"
 ):
     """An error of the user's."""
+
+
+@dataclass
+class Limits:
+    per_order: int = 1
+    token: hrpc_configs.Secret[str] = ""
+
+
+limits = hrpc_configs.Settings(Limits, key="limits", file=Path("limits.toml"), env="ORDERS_")
 
 
 async def close_something() -> None: ...
@@ -44,6 +55,7 @@ server = hrpc.new_server(
     hrpc.with_event_loop("uvloop"),
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
     hrpc.with_exit_listeners(close_something, lambda: None),
+    hrpc.with_plugins(limits),
     hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
@@ -119,6 +131,10 @@ async def in_a_handler() -> None:
     with configs.watch("key", lambda value: None, int) as watching:
         assert_type(watching, configs.Watching)
     configs.swatch("key", job_with_value).cancel()
+    assert_type(limits.get(), Limits)
+    assert_type(limits.get().token, str)
+    assert_type(limits.explain(), hrpc_configs.Explanation)
+    limits.watch(lambda newest: None).cancel()
     await configs.set("key", "value")
     assert_type(log.with_fields(order=7), log.Logger)
     logging.getLogger().addFilter(log.add_trace)
