@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hrpc.abc import Instance, Selection
+from hrpc.abc import Instance, Selection, endpoint
 from hrpc.errors import ConsulError
 from hrpc.server.parts import Parts
 from hrpc.service.directory import Followed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LISTING_LIMIT = 2.0
 """Seconds for asking Consul about those that are out; what is known without asking is told in any case."""
 _AT_ONCE = 8
+_WITHOUT_CONSUL = "without Consul: see hrpc.with_consul"
 
 Json = dict[str, Any]
 
@@ -29,12 +31,56 @@ async def discovery(parts: Parts, asked: Mapping[str, str]) -> Json:
     `asked` has the parameters of the request; with a ``service``, only that one is told of.
     """
     if parts.directory is None or parts.consul is None:
-        return {"server": parts.name, "services": [], "note": "without Consul: see hrpc.with_consul"}
+        return {"server": parts.name, "services": [], "note": _WITHOUT_CONSUL}
     wanted = asked.get("service")
     followed = [each for each in parts.directory.followed() if wanted in (None, each.entry.name)]
     listings = await _listings(parts.consul, [each.entry.selection for each in followed])
     told = [_service(each, listings[each.entry.selection]) for each in followed]
     return {"server": parts.name, "consul": parts.consul.address, "services": told}
+
+
+async def registration(parts: Parts, _: Mapping[str, str]) -> Json:
+    """What this server has told Consul of itself, whether it is there, and what Consul makes of it."""
+    if parts.consul is None:
+        return {"server": parts.name, "registered": False, "note": _WITHOUT_CONSUL}
+    report = parts.consul.report()
+    if report is None:
+        note = f"not registered: the server is {parts.health.phase}"
+        return {"server": parts.name, "consul": parts.consul.address, "registered": False, "note": note}
+    entry = report.registration
+    listing = (await _listings(parts.consul, [Selection(entry.name)]))[Selection(entry.name)]
+    return {
+        "server": parts.name,
+        "consul": parts.consul.address,
+        "registered": report.present,
+        "missing_for_seconds": _rounded(report.missing_for),
+        "last_error": report.error,
+        "sent_seconds_ago": _rounded(report.put_ago),
+        "sent_again": report.puts_again,
+        "maintenance": report.maintenance,
+        **_in_catalogue(entry.id, listing),
+        "entry": {
+            "id": entry.id,
+            "name": entry.name,
+            "address": entry.address,
+            "port": entry.port,
+            "tagged_addresses": {name: endpoint(*where) for name, where in entry.tagged_addresses.items()},
+            "weight": entry.weight,
+            "tags": list(entry.tags),
+            "meta": dict(entry.meta),
+            "check": asdict(entry.check),
+        },
+    }
+
+
+def _in_catalogue(own_id: str, listing: tuple[Listed, ...] | Exception) -> Json:
+    """What others see of the entry; the catalogue may be behind the agent."""
+    if isinstance(listing, Exception):
+        return {"health": None, "why": f"Consul cannot be asked: {listing}"}
+    for found in listing:
+        if found.instance.id == own_id:
+            return {"health": found.health, "why": _failing(found) or "all checks pass"}
+    return {"health": None, "why": "callers do not see the entry: it is not in Consul's catalogue"}
 
 
 async def _listings(
@@ -76,9 +122,9 @@ def _service(followed: Followed, listing: tuple[Listed, ...] | Exception) -> Jso
         "version": selection.version,
         "datacenters": list(selection.datacenters),
         "index": report.index,
-        "age_seconds": None if report.age == math.inf else round(report.age, 3),
+        "age_seconds": _rounded(None if report.age == math.inf else report.age),
         "last_error": report.error,
-        "held_for_seconds": None if report.held_for is None else round(report.held_for, 3),
+        "held_for_seconds": _rounded(report.held_for),
         "changes": report.changes,
         "instances": instances,
         "not_asked": str(listing) if isinstance(listing, Exception) else None,
@@ -139,3 +185,7 @@ def _described(instance: Instance) -> Json:
         "datacenter": instance.datacenter,
         "tags": list(instance.tags),
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

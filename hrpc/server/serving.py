@@ -33,6 +33,7 @@ def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
 
     reports = {
         "/debug/discovery": partial(explaining.discovery, parts),
+        "/debug/registration": partial(explaining.registration, parts),
     }
     routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}
     return listener.serve_http("health check", parts.settings.host, port, "hrpc.with_health_check(port=…)", routes)

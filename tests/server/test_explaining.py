@@ -84,3 +84,51 @@ async def test_without_consul_it_tells_what_it_knows_and_what_keeps_it_from_know
             assert "no answer from Consul at" in found["last_error"]
             assert "no answer from Consul at" in found["not_asked"]
             assert [each["id"] for each in found["instances"]] == ["users-1"]
+
+
+async def test_the_entry_in_consul_is_told_with_what_consul_makes_of_it(own_consul: ConsulServer) -> None:
+    registered = hrpc.with_registration(weight=3, version="1.2", zone="a", tags=["blue"])
+    async with caller(own_consul, hrpc.with_health_check(0), registered) as server:
+
+        async def passing() -> Any:
+            found = await told(server, "/debug/registration")
+            return found if found["registered"] and found["health"] == "passing" else None
+
+        found = await eventually(passing)
+        entry = found["entry"]
+        assert (entry["name"], entry["address"], entry["port"]) == ("caller", "127.0.0.1", server.port)
+        assert (entry["weight"], entry["tags"]) == (3, ["development", "blue"])
+        assert (entry["meta"]["version"], entry["meta"]["zone"]) == ("1.2", "a")
+        assert entry["check"]["target"] == f"http://127.0.0.1:{server.health_port}/"
+        assert (found["why"], found["sent_again"], found["last_error"]) == ("all checks pass", 0, None)
+
+        await agent.maintain(own_consul.address, entry["id"], "rolling back")
+
+        async def maintained() -> Any:
+            found = await told(server, "/debug/registration")
+            return found if found["health"] == "maintenance" else None
+
+        found = await eventually(maintained)
+        assert found["why"] == "the check 'Service Maintenance Mode' is critical: rolling back"
+
+        await agent.deregister(own_consul.address, entry["id"])
+
+        async def sent_again() -> Any:
+            found = await told(server, "/debug/registration")
+            return found if found["sent_again"] else None
+
+        assert (await eventually(sent_again))["entry"]["id"] == entry["id"]
+
+        own_consul.kill()
+
+        async def lost() -> Any:
+            found = await told(server, "/debug/registration")
+            return found if found["last_error"] else None
+
+        try:
+            found = await eventually(lost)
+        finally:
+            own_consul.start()
+        assert found["registered"] is False
+        assert found["missing_for_seconds"] >= 0
+        assert found["why"].startswith("Consul cannot be asked: no answer from Consul at")
