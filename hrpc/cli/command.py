@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import click
 
 from hrpc._version import __version__
+from hrpc.cli.doctor.command import doctor
 from hrpc.cli.errors import CommandError, UsageError
 from hrpc.cli.load import load
 from hrpc.cli.services import services
@@ -41,6 +42,7 @@ def hrpc() -> None:
 
 
 hrpc.add_command(services)
+hrpc.add_command(doctor)
 
 
 @hrpc.command()

@@ -116,3 +116,31 @@ async def test_token_is_taken_from_three_places(guarded: Guarded) -> None:
         assert await status(Authorization=f"Bearer {token}") == 200
         assert await status(f"?token={token}") == 200
         assert await status("?token=wrong", **{"X-Consul-Token": token}) == 403
+
+
+async def test_a_token_is_told_what_it_is_and_others_are_not_known(guarded: Guarded) -> None:
+    found = await guarded.owner.get("/acl/token/self")
+    assert (found.status, [policy["Name"] for policy in found.body["Policies"]]) == (200, ["global-management"])
+    for client in (guarded.anonymous, guarded.stranger):
+        assert (await client.get("/acl/token/self")).status == 403
+
+
+async def test_without_acls_no_token_is_known(agent: AgentClient) -> None:
+    answer = await agent.get("/acl/token/self")
+    assert (answer.status, answer.text) == (401, "ACL support disabled")
+
+
+async def test_nodes_without_permission_are_an_empty_list(guarded: Guarded) -> None:
+    assert len((await guarded.owner.get("/catalog/nodes")).body) == 1
+    assert (await guarded.anonymous.get("/catalog/nodes")).body == []
+    assert (await guarded.stranger.get("/catalog/nodes")).status == 403
+
+
+async def test_a_write_on_the_condition_of_an_index_that_no_key_has_only_asks_for_the_permission(
+    guarded: Guarded,
+) -> None:
+    path = f"/kv/{guarded.owner.name}/nothing?cas={2**64 - 1}"
+    answer = await guarded.owner.put(path, b"1")
+    assert (answer.status, answer.body) == (200, False)
+    assert (await guarded.anonymous.put(path, b"1")).status == 403
+    assert (await guarded.owner.get(f"/kv/{guarded.owner.name}/nothing")).status == 404

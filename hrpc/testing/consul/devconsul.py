@@ -20,6 +20,7 @@ from hrpc.abc import endpoint
 from hrpc.errors import BindError, OptionError, PortTaken
 from hrpc.listener import bind
 from hrpc.testing.consul.agent import Agent
+from hrpc.testing.consul.api.acl import ACLRoutes
 from hrpc.testing.consul.api.agent import AgentRoutes
 from hrpc.testing.consul.api.app import application
 from hrpc.testing.consul.api.check import CheckRoutes
@@ -180,6 +181,7 @@ class DevConsul:
             *CheckRoutes(agent, catalog, gate).routes(),
             *HealthRoutes(catalog, changes, gate).routes(),
             *KVRoutes(store, changes, gate).routes(),
+            *ACLRoutes(gate).routes(),
             *StatusRoutes(gate, endpoint(self._host, 8300)).routes(),
         ]
 

@@ -32,6 +32,7 @@ class HealthRoutes:
             web.get("/v1/health/state/{state:.*}", self._state, allow_head=False),
             web.get("/v1/catalog/services", self._services, allow_head=False),
             web.get("/v1/catalog/service/{name:.*}", self._service, allow_head=False),
+            web.get("/v1/catalog/nodes", self._nodes, allow_head=False),
         ]
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -82,6 +83,10 @@ class HealthRoutes:
         for service in self._catalog.services.values() if visible else ():
             tags.setdefault(service.name, set()).update(service.tags)
         return answer({name: sorted(tags[name]) for name in sorted(tags)}, self._catalog.services_index)
+
+    async def _nodes(self, request: web.Request) -> web.Response:
+        self._gate.check_datacenter(request)
+        return answer([self._catalog.node] if self._gate.allows(request) else [], self._catalog.services_index)
 
     async def _list(
         self,
