@@ -36,6 +36,11 @@ class Owner:
         entries: list[Any] = await self.ask("GET", f"/health/service/{name}?passing")
         return entries
 
+    async def at_agent(self) -> set[str]:
+        """The names of the services that the agent has itself, whatever its servers have."""
+        entries = await self.ask("GET", "/agent/services")
+        return {entry["Service"] for entry in entries.values()}
+
     def _ask(self, method: str, path: str, body: object) -> Any:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{self._address}/v1{path}", data, method=method)

@@ -100,18 +100,19 @@ async def test_a_token_that_expires_costs_no_call_and_a_new_one_in_its_file_is_u
         await owner.ask("PUT", "/kv/development/key", b"held")
         await calls.goes_on(500)
         await owner.ask("PUT", "/kv/development/key", b"unseen")
-        # Somebody takes the entry away.
+        # Somebody takes the entry away at the agent, which cannot tell its servers: it has the old token for that.
         (entry,) = await owner.instances("ours")
         await owner.ask("PUT", f"/agent/service/deregister/{entry['Service']['ID']}")
         await calls.goes_on(2000)
         assert configs.get("key") in ("value", "held")
-        assert not await owner.instances("ours")
+        assert await owner.at_agent() == {"theirs"}
+        assert await owner.instances("ours")
 
         file.write_text(newer)
         began = time.monotonic()
 
         async def back() -> bool:
-            return bool(await owner.instances("ours")) and configs.get("key") == "unseen"
+            return "ours" in await owner.at_agent() and configs.get("key") == "unseen"
 
         await eventually(back)
         back_s = time.monotonic() - began
