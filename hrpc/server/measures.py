@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrpc.abc import RegistrationReport
 from hrpc.server.parts import Parts
 
 
@@ -42,6 +43,16 @@ def measure(parts: Parts) -> None:
         lambda: None if parts.consul is None else parts.consul.snapshot_written,
     )
     gauge(
+        "hrpc_maintenance",
+        "1 when the service has taken this instance out of rotation, else 0.",
+        lambda: float(parts.health.maintenance is not None),
+    )
+    measures.counter(
+        "hrpc_registered_again",
+        "How often the registration was missing or different in Consul, and was sent again.",
+        lambda: None if parts.consul is None else _puts_again(parts.consul.report()),
+    )
+    gauge(
         "hrpc_upstream_age_seconds",
         "Seconds since Consul confirmed the instances.",
         lambda: {} if parts.directory is None else parts.directory.ages(),
@@ -79,3 +90,7 @@ def measure(parts: Parts) -> None:
     parts.guards.measure(measures)
     if parts.breakers is not None:
         parts.breakers.measure(measures)
+
+
+def _puts_again(report: RegistrationReport | None) -> float | None:
+    return None if report is None else report.puts_again

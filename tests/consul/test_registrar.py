@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
 from aiohttp import web
@@ -14,17 +15,24 @@ from aiohttp import web
 import hrpc
 from hrpc.abc import Check, Registration
 from hrpc.consul import connect
+from hrpc.consul.queries import Queries
+from hrpc.consul.registrar import Registrar
+from hrpc.consul.transport import Transport
+from hrpc.consul.watch import backoff
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
 from tests import agent
+from tests.clock import Clock
 from tests.eventually import eventually
 
 BACK_WITHIN = 2.0
 
 
-def registration(name: str, service_id: str = "", port: int = 4000) -> Registration:
-    check = Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
+def registration(
+    name: str, service_id: str = "", port: int = 4000, kind: Literal["http", "grpc", "ttl"] = "http"
+) -> Registration:
+    check = Check(kind, "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
     return Registration(service_id or f"{name}-1", name, "127.0.0.1", port, ("development",), {"a": "b"}, 7, check)
 
 
@@ -47,7 +55,7 @@ async def test_the_entry_is_passing_at_once_with_all_that_was_given_and_gone_aft
         assert not await listed(consul, "whole")
 
 
-async def test_two_instances_at_one_agent_are_both_listed(consul: ConsulServer) -> None:
+async def test_lesson_13_two_instances_at_one_agent_and_in_one_process_are_both_listed(consul: ConsulServer) -> None:
     servers = [
         hrpc.new_server(
             hrpc.with_server_name("twice"),
@@ -84,7 +92,7 @@ async def test_two_instances_at_one_agent_are_both_listed(consul: ConsulServer) 
     assert not await listed(consul, "twice")
 
 
-async def test_somebody_else_deregistering_it_is_undone(consul: ConsulServer) -> None:
+async def test_lesson_1_somebody_else_deregistering_it_is_undone(consul: ConsulServer) -> None:
     async with connect(Consul(address=consul.address)) as client, client.registered(registration("undone")):
         for _ in range(3):
             await agent.deregister(consul.address, "undone-1")
@@ -95,7 +103,7 @@ async def test_somebody_else_deregistering_it_is_undone(consul: ConsulServer) ->
             await eventually(back, BACK_WITHIN)
 
 
-async def test_an_agent_that_was_killed_and_lost_its_data_has_it_again_within_two_seconds(
+async def test_lesson_1_an_agent_that_was_killed_and_wiped_has_it_again_within_two_seconds(
     own_consul: ConsulServer,
 ) -> None:
     async with connect(Consul(address=own_consul.address)) as client, client.registered(registration("lost")):
@@ -163,6 +171,7 @@ async def scripted() -> AsyncIterator[Scripted]:
     app.router.add_get("/v1/status/leader", script.leader)
     app.router.add_put("/v1/agent/service/register", script.register)
     app.router.add_put("/v1/agent/service/deregister/{id}", script.deregister)
+    app.router.add_put("/v1/agent/check/pass/{id}", script.missing)
     app.router.add_get("/v1/agent/service/{id}", script.missing)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -175,10 +184,14 @@ async def scripted() -> AsyncIterator[Scripted]:
     await runner.cleanup()
 
 
-async def test_nothing_is_registered_after_the_deregistration_even_when_one_was_under_way(scripted: Scripted) -> None:
+@pytest.mark.parametrize("kind", ["http", "ttl"])
+async def test_lesson_3_nothing_is_registered_after_the_deregistration_even_when_one_was_under_way(
+    scripted: Scripted, kind: Literal["http", "ttl"]
+) -> None:
     @asynccontextmanager
     async def registered() -> AsyncIterator[None]:
-        async with connect(Consul(address=scripted.address)) as client, client.registered(registration("raced")):
+        entry = registration("raced", kind=kind)
+        async with connect(Consul(address=scripted.address)) as client, client.registered(entry):
             yield
 
     life = registered()
@@ -205,25 +218,40 @@ async def test_a_registration_that_was_not_answered_is_taken_back(scripted: Scri
     assert scripted.asked == ["deregister"]
 
 
-async def test_it_never_gives_up(own_consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour of outage, with pauses that are as short as they can be."""
-    pauses: list[int] = []
+async def test_lesson_2_after_an_hour_of_outage_it_registers_again(
+    own_consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is the test's, and so are the pauses, which move it: every try of that hour is made."""
+    clock, tries = Clock(), 0
+    outage_ends = clock.now + 3600
 
-    def no_pause(failures: int) -> float:
-        pauses.append(failures)
-        return 0.0 if len(pauses) < 4000 else 0.05
+    def pause(failures: int) -> float:
+        nonlocal tries
+        tries += 1
+        clock.now += backoff(failures)
+        return 0.0 if clock.now < outage_ends else 0.05
 
-    monkeypatch.setattr("hrpc.consul.registrar.backoff", no_pause)
-    async with connect(Consul(address=own_consul.address)) as client, client.registered(registration("patient")):
-        await asyncio.to_thread(own_consul.kill)
+    monkeypatch.setattr("hrpc.consul.registrar.backoff", pause)
+    consul = Consul(address=own_consul.address)
+    async with Transport(consul) as transport:
+        registrar = Registrar(transport, Queries(consul, transport).api, clock=clock)
+        async with registrar.registered(registration("patient")):
+            await asyncio.to_thread(own_consul.kill)
 
-        async def tried() -> bool:
-            return len(pauses) > 4000
+            async def over() -> bool:
+                return clock.now >= outage_ends
 
-        await eventually(tried, 30)
-        await asyncio.to_thread(own_consul.start)
+            await eventually(over, 60)
+            report = registrar.report()
+            assert report is not None
+            assert not report.present
+            assert report.missing_for is not None
+            assert 3590 < report.missing_for < 3700
+            assert "no answer" in str(report.error)
+            assert tries > 3600  # a second at most between two of them
+            await asyncio.to_thread(own_consul.start)
 
-        async def back() -> bool:
-            return client.present and await listed(own_consul, "patient") == ["patient-1"]
+            async def back() -> bool:
+                return registrar.present and await listed(own_consul, "patient") == ["patient-1"]
 
-        await eventually(back)
+            await eventually(back)
