@@ -199,6 +199,7 @@ class Registrar:
         if self._maintenance_ends if is_out else self._maintenance is not None:
             async with self._writing:
                 await self._tell_maintenance(registration)
+        self._maintenance_ends = False
         return None
 
     async def _checks(self, registration: Registration) -> Mapping[str, Any]:
@@ -245,6 +246,7 @@ class Registrar:
             await asyncio.shield(putting)
         except asyncio.CancelledError:
             await asyncio.wait({putting})
+            putting.exception()  # what went wrong with it matters no more
             raise
         self._puts_again += 1
 
