@@ -21,6 +21,7 @@ from typing import Any, TypeVar, overload
 
 from hrpc import _runtime
 from hrpc.configs.center import Configs
+from hrpc.configs.key import cleaned
 from hrpc.configs.watching import Handler, Watching
 from hrpc.errors import NotInitialized
 
@@ -91,17 +92,17 @@ def watch(key: str, handler: Handler, type: Any = str) -> Watching:
     in `get`: a value that is refused is no change. None is what the handler gets when the key is deleted. For one
     handler, calls do not overlap: after a slow one comes the newest value, and what it has missed never comes. An
     error is logged and stops neither the other handlers nor later calls; raise `InvalidConfig` to refuse a value.
-    A sync handler runs in a thread of its own.
+    A sync handler runs in a thread of its own. Raises ValueError for what is not a key.
 
     In a running server it belongs to this one life, and a key that was not used before is asked for, as by `get`.
     Outside of one, as at import, it belongs to every life of the process that has Consul.
     """
-    return _watch(Watching(key, False, handler, type))
+    return _watch(Watching(cleaned(key), False, handler, type))
 
 
 def swatch(key: str, handler: Handler, type: Any = str) -> Watching:
     """The same for ``{environment}/services/{server name}/{key}``."""
-    return _watch(Watching(key, True, handler, type))
+    return _watch(Watching(cleaned(key), True, handler, type))
 
 
 def _watch(watching: Watching) -> Watching:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hrpc import _runtime
 from hrpc.abc import KeyValue
-from hrpc.configs.key import Key, Value
+from hrpc.configs.key import Key, Value, cleaned
 from hrpc.configs.watching import Delivery, Watching
 from hrpc.errors import ConsulError
 
@@ -90,13 +90,7 @@ class Configs:
 
     def path(self, key: str, own: bool = False) -> str:
         """Where a key stands in the store. Raises ValueError for what is not a key."""
-        clean = key.strip("/")
-        # A path with dots would lead out of the environment, or of the KV store altogether.
-        if any(part in ("", ".", "..") for part in clean.split("/")):
-            raise ValueError(
-                f"configs: {key!r} is not a key: it takes names between single slashes, other than . and .."
-            )
-        return f"{self._own if own else self._prefix}/{clean}"
+        return f"{self._own if own else self._prefix}/{cleaned(key)}"
 
     def _value(self, own: bool, key: str, kind: type[T]) -> Value[T]:
         value = self._key(self.path(key, own)).value(kind)

@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar, Union, cast
 
 from hrpc.errors import InvalidConfig
@@ -22,7 +22,6 @@ from hrpc.redaction import REDACTED, Redaction
 
 T = TypeVar("T")
 
-_SECRETS = Redaction(())
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -71,7 +70,12 @@ def decode(kind: type[T], value: Any, field: str = "") -> T:
 
 def is_secret(name: str) -> bool:
     """Whether what has this name is never shown: passwords, tokens and the like."""
-    return _SECRETS.hides(name)
+    return _redaction().hides(name)
+
+
+@cache
+def _redaction() -> Redaction:
+    return Redaction(())  # made when it is needed: it compiles a pattern
 
 
 def secrets(value: Any, hidden: bool = False) -> Iterator[str]:

@@ -13,6 +13,15 @@ from hrpc.errors import ConsulError, InvalidConfig, KeyNotExist
 T = TypeVar("T")
 
 
+def cleaned(key: str) -> str:
+    """A key without slashes at its ends. Raises ValueError for what is not a key."""
+    clean = key.strip("/")
+    # A path with dots would lead out of the environment, or of the KV store altogether.
+    if any(part in ("", ".", "..") for part in clean.split("/")):
+        raise ValueError(f"configs: {key!r} is not a key: it takes names between single slashes, other than . and ..")
+    return clean
+
+
 class Nothing:
     """In the place of a value that there is not, or not yet."""
 
@@ -46,7 +55,7 @@ class Key:
         if self._followed.known:
             return self._followed.value
         if isinstance(self._fetched, ConsulError):
-            raise self._fetched
+            raise self._fetched.with_traceback(None)  # else each use would make it longer
         return self._fetched
 
     def value(self, kind: type[T]) -> Value[T]:
@@ -78,7 +87,7 @@ class Value(Generic[T]):
         if text is not self._text:
             self._take(text)
         if self._value is NOTHING:
-            raise self._error or KeyNotExist(self._key.path)
+            raise KeyNotExist(self._key.path) if self._error is None else self._error.with_traceback(None)
         return cast(T, self._value)
 
     def now(self) -> T | Nothing | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 
 import pytest
@@ -72,6 +73,20 @@ def test_a_first_text_that_is_bad_is_an_error_until_there_is_a_good_one() -> Non
     assert configs.get("limits", dict) == {}, "for another type it is good"
     store.put("limits", '{"per_order": 5}')
     assert configs.get("limits", Limits) == Limits(5)
+
+
+def test_an_error_that_is_raised_again_and_again_does_not_grow() -> None:
+    def frames(error: BaseException) -> int:
+        return len(traceback.extract_tb(error.__traceback__))
+
+    store = Store(limits="{}")
+    configs = center(store)
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(InvalidConfig) as caught:
+            configs.get("limits", Limits)
+        lengths.append(frames(caught.value))
+    assert lengths[0] == lengths[2]
 
 
 def test_a_deleted_key_does_not_exist_and_what_comes_after_it_has_no_value_before_it() -> None:

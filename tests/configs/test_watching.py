@@ -7,6 +7,7 @@ import itertools
 import threading
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,12 @@ def test_whatever_changes_each_call_differs_from_the_one_before_and_the_last_is_
         assert all(before != after for before, after in itertools.pairwise(known))
 
     asyncio.run(run())
+
+
+def test_a_name_that_is_no_key_is_refused_where_it_is_given() -> None:
+    with pytest.raises(ValueError, match="is not a key"):
+        configs.watch("../other", print)
+    assert _runtime.early_config_watches == []
 
 
 def server(consul: ConsulServer, prefix: str) -> hrpc.Server:
