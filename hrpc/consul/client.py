@@ -18,6 +18,7 @@ from hrpc.consul.registrar import Registrar
 from hrpc.consul.snapshot import Snapshot
 from hrpc.consul.snapshot.keeper import Key
 from hrpc.consul.transport import Transport, until_answered
+from hrpc.consul.turns import Turns
 from hrpc.consul.watch import EMPTY_HOLD, Watch
 from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
@@ -86,6 +87,7 @@ class Client:
         self._watches: dict[Hashable, Watch[Any]] = {}
         self._failovers: dict[Selection, Failover] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._turns = Turns(transport, lambda: len(self._watches))
         self._registrar = Registrar(transport, self._queries.api, offline.bears)
 
     @property
@@ -237,10 +239,14 @@ class Client:
         empty: T,
         hold: float = 0.0,
     ) -> Watch[T]:
+        async def in_turn(index: int | None, wait: float) -> tuple[int, T]:
+            async with self._turns.turn(index, wait) as longest:
+                return await query(index, longest)
+
         watch = self._watches.get(key)
         if watch is None:
             kept = _kept_as(key)
-            made: Watch[T] = Watch(name, self._offline.backed(kept, query, lambda: made), empty, hold)
+            made: Watch[T] = Watch(name, self._offline.backed(kept, in_turn, lambda: made), empty, hold)
             if not self._transport.reachable:
                 self._offline.stand_in(kept, made)
             watch = self._watches.setdefault(key, made)

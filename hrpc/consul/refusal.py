@@ -19,7 +19,9 @@ def is_outage(error: ConsulError) -> bool:
     return isinstance(error, ConsulUnreachable) or (isinstance(error, ConsulRefused) and error.status >= 500)
 
 
-def refusal(consul: Consul, token: Token, what: str, status: int, body: str) -> ConsulError | None:
+def refusal(
+    consul: Consul, token: Token, what: str, status: int, body: str, datacenter: str | None
+) -> ConsulError | None:
     """The error for the answer to `what`, a method and a path; None when it is one to work with, as a 404 is."""
     text = body.strip()[:300]
     agent = f"Consul at {consul.url}"
@@ -27,8 +29,8 @@ def refusal(consul: Consul, token: Token, what: str, status: int, body: str) -> 
         denied = f"{agent} answers 403 to {what}: {text or 'Permission denied'}"
         return ConsulPermissionDenied(f"{denied}; {advice(token, text)}")
     if "No path to datacenter" in text:
-        hint = "check Consul(datacenter=…) or CONFIGS_DATACENTER"
-        return ConsulRefused(f"{agent} knows no datacenter {consul.datacenter!r}: {hint}", status)
+        hint = "check Consul(datacenter=…), CONFIGS_DATACENTER, or the datacenters that the service is looked for in"
+        return ConsulRefused(f"{agent} knows no datacenter {datacenter!r}: {hint}", status)
     if "Consul Enterprise feature" in text:
         hint = "leave out Consul(namespace=…, partition=…), CONSUL_NAMESPACE and CONSUL_PARTITION"
         return ConsulRefused(

@@ -183,7 +183,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
             raise ConsulUnreachable(f"no answer from Consul at {self.address}: {_reason(error)}") from error
         self.reachable = True
         body = content.decode("utf-8", "replace")
-        self._check(f"{method} {path}", response.status, body)
+        self._check(f"{method} {path}", response.status, body, params)
         return base.Response(response.status, response.headers, body, content)
 
     def _scoped(self, params: Params) -> Params:
@@ -192,7 +192,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
             return params
         return [*(params.items() if isinstance(params, Mapping) else params or ()), *scope]
 
-    def _check(self, what: str, status: int, body: str) -> None:
+    def _check(self, what: str, status: int, body: str, params: Params) -> None:
         if status == 403:
             self.denied += 1
             if unknown_token(body) and not self.token_refused:
@@ -201,7 +201,8 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         elif self.token_refused and "/v1/status/" not in what:  # of which Consul tells everybody
             self.token_refused = False
             logger.info("Consul at {}: the ACL token is known again", self.address)
-        error = refusal(self.consul, self.token, what, status, body)
+        datacenter = dict(params or ()).get("dc", self.consul.datacenter) if status >= 300 else None
+        error = refusal(self.consul, self.token, what, status, body, datacenter)
         if error is not None:
             raise error
 

@@ -127,9 +127,7 @@ class Watch(Generic[T]):
                 await asyncio.sleep(backoff(failures))
                 failures += 1
             else:
-                if self.error is not None:
-                    logger.info("{}: followed again", self.name)
-                self.error, failures = None, 0
+                failures = 0
 
     def _failed(self, error: ConsulError) -> None:
         if self.error is None:
@@ -142,6 +140,9 @@ class Watch(Generic[T]):
         began = time.monotonic()
         wait = min(LONGEST_WAIT, max(0.1, self._held_until - began))
         newest, value = await self._query(index, wait)
+        if self.error is not None:
+            self.error = None
+            logger.info("{}: followed again", self.name)
         self._take(value)
         self._tell(self._after_rounds)
         if newest <= 0 or (index is not None and newest < index):
