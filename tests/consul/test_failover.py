@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,9 +18,11 @@ from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer, consul_server
 from hrpc.testing.servers.ports import reserved_port
 from tests import agent
-from tests.conftest import Launch
 from tests.eventually import eventually
 from tests.service.peers import entry
+
+if TYPE_CHECKING:
+    from conftest import Launch
 
 HERE = Instance("a-1", "a", "10.0.0.1", 1, datacenter="here")
 THERE = Instance("a-1", "a", "10.1.0.1", 1, datacenter="there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 from loguru import logger
@@ -14,9 +15,11 @@ from hrpc.consul import connect, turns
 from hrpc.option import Consul
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer, consul_server
-from tests.conftest import Launch
 from tests.eventually import eventually
 from tests.service.peers import entry
+
+if TYPE_CHECKING:
+    from conftest import Launch
 
 
 @pytest.fixture
