@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import aiohttp
+
 from hrpc.errors import CertificateError
 from hrpc.option import Consul
 
@@ -20,6 +22,8 @@ def client_context(consul: Consul) -> ssl.SSLContext:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             for path in _files(consul.ca_cert):
                 context.load_verify_locations(path)
+            if not context.get_ca_certs():
+                raise OSError(f"{consul.ca_cert!r} has no certificate of an authority")
         if consul.client_cert and consul.client_key:
             context.load_cert_chain(consul.client_cert, consul.client_key)
     except OSError as error:  # also the errors of ssl
@@ -70,12 +74,9 @@ def _untrusted(fault: ssl.SSLCertVerificationError) -> str:
 
 
 def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
-    """aiohttp keeps the error of a handshake in one of these places."""
+    """aiohttp keeps the error of a handshake as a cause of its own ones, some of which pretend to be of ssl."""
     while error is not None:
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):
             return error
-        for name in ("certificate_error", "os_error"):
-            if isinstance(found := getattr(error, name, None), ssl.SSLError):
-                return found
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return None

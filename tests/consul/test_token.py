@@ -228,3 +228,52 @@ async def test_old_tokens_are_left_behind_when_the_file_is_swapped_and_the_old_o
         await eventually(back)
         assert server.address == endpoint
     assert not await asyncio.to_thread(owner.instances)
+
+
+async def test_heartbeats_with_a_token_that_has_expired_are_a_metric_and_an_error_and_heal_with_another(
+    launch: Callable[..., ConsulServer], tmp_path: Path, slow: None, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue goes on saying that it passes, so nothing else would tell."""
+    monkeypatch.setenv("HRPC_ADVERTISE", "127.0.0.1")
+    consul = launch(lambda: consul_server(ACL))
+    owner = Owner(consul)
+    await asyncio.to_thread(owner.ask, "PUT", "/acl/policy", {"Name": "rotated", "Rules": RULES})
+    old, secret = await asyncio.to_thread(owner.new_token)
+    path = tmp_path / "token"
+    path.write_text(secret)
+    server = hrpc.new_server(
+        hrpc.with_server_name("rotated"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_consul(Consul(address=consul.address, token_file=str(path))),
+        hrpc.with_registration(check_interval=1),
+        hrpc.with_health_check(kind="ttl"),
+        hrpc.with_metrics(0),
+        hrpc.with_graceful_stop(drain_delay=0),
+    )
+    async with server:
+        assert await metric(server, "hrpc_consul_token_known") == 1
+        await asyncio.to_thread(owner.ask, "DELETE", f"/acl/token/{old}")
+
+        async def refused() -> bool:
+            return await metric(server, "hrpc_consul_token_known") == 0
+
+        await eventually(refused)
+        assert await metric(server, "hrpc_consul_denied_total") > 0
+        errors = [line for line in told if line.startswith("ERROR") and "has expired or was deleted" in line]
+        assert sum(line.startswith("ERROR Consul at") for line in errors) == 1
+        path.write_text((await asyncio.to_thread(owner.new_token))[1])
+
+        async def healed() -> bool:
+            return await metric(server, "hrpc_consul_token_known") == 1 and await metric(server, "hrpc_registered") == 1
+
+        await eventually(healed)
+    assert secret not in "".join(told)
+
+
+async def metric(server: hrpc.Server, name: str) -> float:
+    """One of the running server."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))

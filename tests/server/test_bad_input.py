@@ -196,7 +196,7 @@ async def test_get_without_the_option_names_the_option() -> None:
     async with server:
         with pytest.raises(NotRunning, match=r"the server 'tested' has none; pass .*with_databases\(mysql.new\(\)\)"):
             mysql.get()
-        with pytest.raises(NotInitialized, match=r"pass hrpc.with_consul\(…\) or hrpc.with_static_services"):
+        with pytest.raises(NotInitialized, match=r"pass hrpc.with_consul\(…\) to new_server"):
             hrpc.configs.get("a")
         with pytest.raises(NotRunning, match=r"pass hrpc.with_consul\(…\) or hrpc.with_static_services"):
             hrpc.service.get("users")
