@@ -13,6 +13,11 @@ from hrpc.option import Consul
 # Of OpenSSL's verification (https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/).
 _EXPIRED, _OTHER_HOST, _OTHER_IP = 10, 62, 64
 
+GIVE_CERTIFICATE = (
+    "give a certificate that it trusts, Consul(client_cert=…, client_key=…), or CONSUL_CLIENT_CERT and "
+    "CONSUL_CLIENT_KEY"
+)
+
 
 def client_context(consul: Consul) -> ssl.SSLContext:
     """What connections to Consul are made with. Raises `CertificateError`."""
@@ -51,10 +56,7 @@ def tls_fault(error: BaseException | None) -> str | None:
         return "it speaks no TLS there: make it http:// in the address, or give the port for HTTPS"
     if "ALERT" in reason:
         # An agent with verify_incoming asks for a certificate.
-        return (
-            f"it ended the TLS handshake ({reason.replace('_', ' ').lower()}): give a certificate that it trusts, "
-            "Consul(client_cert=…, client_key=…), or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY"
-        )
+        return f"it ended the TLS handshake ({reason.replace('_', ' ').lower()}): {GIVE_CERTIFICATE}"
     return f"the TLS handshake failed: {reason.replace('_', ' ').lower() or fault}"
 
 

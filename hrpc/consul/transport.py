@@ -6,6 +6,7 @@ python-consul2's own transport opens a connection for each request, knows no tim
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +21,7 @@ from loguru import logger
 from hrpc.consul import token
 from hrpc.consul.refusal import advice, refusal, unknown_token
 from hrpc.consul.requests import Requests
-from hrpc.consul.tls import client_context, tls_fault
+from hrpc.consul.tls import GIVE_CERTIFICATE, client_context, tls_fault
 from hrpc.consul.token import Token
 from hrpc.errors import ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
@@ -180,11 +181,24 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
             raise ConsulUnreachable(f"no answer from Consul at {self.address} within {limit:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             self.reachable = False
-            raise ConsulUnreachable(f"no answer from Consul at {self.address}: {_reason(error)}") from error
+            raise ConsulUnreachable(f"no answer from Consul at {self.address}: {self._reason(error)}") from error
         self.reachable = True
         body = content.decode("utf-8", "replace")
         self._check(f"{method} {path}", response.status, body, params)
         return base.Response(response.status, response.headers, body, content)
+
+    def _reason(self, error: Exception) -> str:
+        fault = tls_fault(error)
+        if fault is not None:
+            return fault
+        cut_off = isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError)
+        if isinstance(error, OSError) and error.errno:
+            said = os.strerror(error.errno).lower()
+            cut_off = cut_off or error.errno in (errno.ECONNRESET, errno.EPIPE)
+        else:
+            said = "connection cut off" if cut_off else str(error) or type(error).__name__
+        # Its alert about the certificate can get lost with the connection.
+        return f"{said}; if it verifies its clients, {GIVE_CERTIFICATE}" if cut_off and self._ssl else said
 
     def _scoped(self, params: Params) -> Params:
         scope = [(name, value) for name, value in self._scope.items() if value]
@@ -249,17 +263,6 @@ def _at_once(params: Params) -> Params:
     """The parameters of a blocking query without those that make it wait."""
     pairs = params.items() if isinstance(params, Mapping) else params or ()
     return [(name, value) for name, value in pairs if name not in ("index", "hash", "wait")]
-
-
-def _reason(error: Exception) -> str:
-    tls = tls_fault(error)
-    if tls is not None:
-        return tls
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
-        return "connection cut off"
-    return str(error) or type(error).__name__
 
 
 async def until_answered(transport: Transport, limit: float) -> None:
