@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,12 +21,17 @@ from loguru import logger
 
 from hrpc.abc import Registration, RegistrationReport, endpoint
 from hrpc.consul import entry
+from hrpc.consul.heartbeat import beat
+from hrpc.consul.maintenance import Maintenance
 from hrpc.consul.transport import Transport
 from hrpc.consul.watch import LONGEST_WAIT, backoff
-from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
+from hrpc.errors import ConsulError, ConsulUnreachable
 
 _NEVER_THERE_LIMIT = 1.0
 """Seconds that a stop tries to take out an entry that Consul has never confirmed."""
+_SHORTEST_ROUND = 0.02
+"""Seconds between two looks at the entry, for an agent that does not wait."""
+_NO_CHECK = "has lost its check in Consul"
 
 
 class Registrar:
@@ -53,8 +57,7 @@ class Registrar:
         self._put_at: float | None = None
         self._puts_again = 0
         self._error: ConsulError | None = None
-        self._maintenance: str | None = None
-        self._maintenance_ends = False
+        self._maintenance = Maintenance(transport)
         self._bears = bears
         self._was_present = False
         self._renew = False
@@ -78,7 +81,7 @@ class Registrar:
             error=None if self._error is None else str(self._error),
             put_ago=None if self._put_at is None else now - self._put_at,
             puts_again=self._puts_again,
-            maintenance=self._maintenance,
+            maintenance=self._maintenance.reason,
         )
 
     @asynccontextmanager
@@ -97,7 +100,8 @@ class Registrar:
             async with asyncio.TaskGroup() as tasks:
                 keepers = [tasks.create_task(self._keep(registration), name="hrpc: registration")]
                 if registration.check.kind == "ttl":
-                    keepers.append(tasks.create_task(self._beat(registration), name="hrpc: TTL check"))
+                    beating = beat(self._transport, registration, lambda: self._put_again(registration, _NO_CHECK))
+                    keepers.append(tasks.create_task(beating, name="hrpc: TTL check"))
                 try:
                     yield
                 finally:
@@ -139,10 +143,10 @@ class Registrar:
 
         Raises `ConsulError` when the agent cannot be told now; it is then told as soon as it answers.
         """
-        self._maintenance, self._maintenance_ends = reason, reason is None
+        self._maintenance.want(reason)
         if self._registration is not None:
             async with self._writing:
-                await self._tell_maintenance(self._registration)
+                await self._maintenance.tell(self._registration)
 
     async def _keep(self, registration: Registration) -> None:
         content: str | None = None
@@ -159,8 +163,7 @@ class Registrar:
                 failures = 0
                 # What is put back and is different again, maybe by somebody who does the same, is not fought over.
                 mended = mended + 1 if content is None else 0
-                if mended:
-                    await asyncio.sleep(backoff(mended - 1))
+                await asyncio.sleep(backoff(mended - 1) if mended else _SHORTEST_ROUND)
 
     async def _confirm(self, registration: Registration, content: str | None) -> str | None:
         """Waits for a change of the entry and mends it; gives the hash to wait on next, None to ask at once."""
@@ -171,14 +174,15 @@ class Registrar:
         found = None if response.code == 404 else self._transport.json(f"GET {path}", response, dict)
         if found is None:
             self._missing(None)
-        elif not found.get("ContentHash"):
+            await self._put_again(registration, "is missing in Consul")
+            return None
+        if not found.get("ContentHash"):
             raise self._transport.not_consul(f"GET {path}", response.code)
-        wrong = "is missing in Consul" if found is None else await self._wrong(registration, found)
-        if found is not None and wrong is None:
-            self._found(registration)
-            return str(found["ContentHash"])
-        await self._put_again(registration, wrong)
-        return None
+        if wrong := await self._wrong(registration, found):
+            await self._put_again(registration, wrong)
+            return None
+        self._found(registration)
+        return str(found["ContentHash"])
 
     async def _wrong(self, registration: Registration, found: Mapping[str, Any]) -> str | None:
         """What the agent has other than it should; None when nothing. Maintenance is put right on the way."""
@@ -189,17 +193,14 @@ class Registrar:
         checks = await self._checks(registration)
         check = checks.get(entry.check_id(registration))
         if check is None:
-            return "has lost its check in Consul"
+            return _NO_CHECK
         if not entry.is_same_check(check, registration):
             # Registering it over the other one would leave both running, when they are of two kinds.
             await self._api.agent.check.deregister(entry.check_id(registration))
             return "has another check in Consul"
-        is_out = entry.maintenance_id(registration) in checks
-        # What an operator has taken out of rotation stays there; what the service has, comes back with its own word.
-        if self._maintenance_ends if is_out else self._maintenance is not None:
+        if self._maintenance.differs(checks, registration):
             async with self._writing:
-                await self._tell_maintenance(registration)
-        self._maintenance_ends = False
+                await self._maintenance.tell(registration)
         return None
 
     async def _checks(self, registration: Registration) -> Mapping[str, Any]:
@@ -208,37 +209,7 @@ class Registrar:
         checks: dict[str, Any] = self._transport.json(f"GET {path}", response, dict)
         return checks
 
-    async def _beat(self, registration: Registration) -> None:
-        """Says at the check's interval, or earlier, that the service is well: for as long as its event loop runs."""
-        failures = 0
-        while True:
-            try:
-                if await self._pass(registration):
-                    failures = 0
-                    await asyncio.sleep(registration.check.interval * random.uniform(0.8, 1.0))
-                    continue
-                await self._put_again(registration, "has lost its check in Consul")
-            except ConsulUnreachable:
-                pass  # the keeper tells
-            except ConsulError as error:
-                if not failures:
-                    logger.error("registration: {!r} cannot tell Consul that it is well: {}", registration.name, error)
-            await asyncio.sleep(backoff(failures))
-            failures += 1
-
-    async def _pass(self, registration: Registration) -> bool:
-        """Whether the agent has the check that was told to pass."""
-        path = f"/v1/agent/check/pass/{entry.check_id(registration)}"
-        try:
-            response = await self._transport.request("PUT", path)
-        except ConsulRefused as error:
-            # An agent has no code for it: 500 with these texts in Consul 1.8, 404 in later versions.
-            if "associated TTL" in str(error) or "nknown check" in str(error):
-                return False
-            raise
-        return bool(response.code != 404)
-
-    async def _put_again(self, registration: Registration, why: str | None) -> None:
+    async def _put_again(self, registration: Registration, why: str) -> None:
         logger.warning("registration: {!r} {}, registering it again", registration.name, why)
         # Cancelled half-way, the agent could still take the request in after the deregistration that follows.
         putting = asyncio.ensure_future(self._put(registration))
@@ -254,20 +225,13 @@ class Registrar:
         async with self._writing:
             # Not passing for a moment while it is out of rotation. Checks of others at this entry, as that of an
             # operator who takes it out, are left alone: the ID is new, so none of them is left over from another life.
-            status = "passing" if self._maintenance is None else "critical"
+            status = "passing" if self._maintenance.reason is None else "critical"
             data = json.dumps(entry.body(registration, status))
             await self._transport.request("PUT", "/v1/agent/service/register", data=data)
             self._put_at, self._renew = self._clock(), False
-            if self._maintenance is not None:
-                await self._tell_maintenance(registration)
+            if self._maintenance.reason is not None:
+                await self._maintenance.tell(registration)
         self._found(registration)
-
-    async def _tell_maintenance(self, registration: Registration) -> None:
-        params = {"enable": "false"}
-        if self._maintenance is not None:
-            params = {"enable": "true", "reason": self._maintenance}
-        await self._transport.request("PUT", f"/v1/agent/service/maintenance/{registration.id}", params)
-        self._maintenance_ends = False
 
     def _found(self, registration: Registration) -> None:
         if self._error is not None:

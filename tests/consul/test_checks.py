@@ -11,6 +11,7 @@ from hrpc.consul import connect, entry
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
 from tests import agent
+from tests.consul.conftest import Agent
 from tests.eventually import eventually
 
 BACK_WITHIN = 2.0
@@ -28,18 +29,18 @@ def asked(name: str) -> Registration:
     return Registration(f"{name}-1", name, "127.0.0.1", 4000, ("development",), {}, 1, check)
 
 
-async def check_of(consul: ConsulServer, registration: Registration) -> dict[str, Any] | None:
-    checks: dict[str, dict[str, Any]] = await asyncio.to_thread(agent.get, consul.address, "/v1/agent/checks")
+async def check_of(either: Agent, registration: Registration) -> dict[str, Any] | None:
+    checks: dict[str, dict[str, Any]] = await asyncio.to_thread(agent.get, either.address, "/v1/agent/checks")
     return checks.get(entry.check_id(registration))
 
 
-async def statuses(consul: ConsulServer, registration: Registration, until: asyncio.Event) -> set[str]:
+async def statuses(either: Agent, registration: Registration, until: asyncio.Event) -> set[str]:
     """All that the check is seen at, from outside of the event loop that is to be busy."""
     seen: set[str] = set()
 
     def look() -> None:
         while not until.is_set():
-            checks = agent.get(consul.address, "/v1/agent/checks")
+            checks = agent.get(either.address, "/v1/agent/checks")
             seen.add(checks[entry.check_id(registration)]["Status"])
             time.sleep(0.02)
 
@@ -48,15 +49,15 @@ async def statuses(consul: ConsulServer, registration: Registration, until: asyn
 
 
 async def test_lesson_6_a_ttl_check_passes_at_once_and_a_busy_second_does_not_make_it_flap(
-    consul: ConsulServer,
+    either: Agent,
 ) -> None:
     registration = told("busy")
-    async with connect(Consul(address=consul.address)) as client, client.registered(registration):
-        check = await check_of(consul, registration)
+    async with connect(Consul(address=either.address)) as client, client.registered(registration):
+        check = await check_of(either, registration)
         assert check is not None
         assert (check["Type"], check["Status"]) == ("ttl", "passing")
         done = asyncio.Event()
-        looking = asyncio.create_task(statuses(consul, registration, done))
+        looking = asyncio.create_task(statuses(either, registration, done))
         for _ in range(3):
             await asyncio.sleep(0.3)
             time.sleep(1.3)  # noqa: ASYNC251 - the loop is blocked on purpose
@@ -70,47 +71,47 @@ def test_lesson_6_the_service_speaks_at_a_third_of_the_ttl_or_earlier() -> None:
     assert registration.check.interval <= registration.check.ttl / 3
 
 
-async def test_a_service_that_hangs_turns_critical_and_passes_again_when_it_goes_on(consul: ConsulServer) -> None:
+async def test_a_service_that_hangs_turns_critical_and_passes_again_when_it_goes_on(either: Agent) -> None:
     registration = told("hanging")
-    async with connect(Consul(address=consul.address)) as client, client.registered(registration):
+    async with connect(Consul(address=either.address)) as client, client.registered(registration):
         time.sleep(registration.check.ttl + 0.5)  # noqa: ASYNC251 - the loop is blocked on purpose
-        hung = agent.get(consul.address, "/v1/agent/checks")[entry.check_id(registration)]
+        hung = agent.get(either.address, "/v1/agent/checks")[entry.check_id(registration)]
         assert hung["Status"] == "critical"
 
         async def passes() -> bool:
-            check = await check_of(consul, registration)
+            check = await check_of(either, registration)
             return check is not None and check["Status"] == "passing"
 
         await eventually(passes, BACK_WITHIN)
 
 
-async def test_a_ttl_check_that_the_agent_does_not_know_is_registered_again_at_once(consul: ConsulServer) -> None:
+async def test_a_ttl_check_that_the_agent_does_not_know_is_registered_again_at_once(either: Agent) -> None:
     registration = told("forgotten")
-    async with connect(Consul(address=consul.address)) as client, client.registered(registration):
-        await asyncio.to_thread(agent.put, consul.address, f"/v1/agent/check/deregister/{entry.check_id(registration)}")
+    async with connect(Consul(address=either.address)) as client, client.registered(registration):
+        await asyncio.to_thread(agent.put, either.address, f"/v1/agent/check/deregister/{entry.check_id(registration)}")
 
         async def back() -> bool:
-            check, report = await check_of(consul, registration), client.report()
+            check, report = await check_of(either, registration), client.report()
             return check is not None and check["Status"] == "passing" and report is not None and report.puts_again > 0
 
         await eventually(back, BACK_WITHIN)
 
 
-async def test_a_check_that_was_removed_or_is_another_one_is_put_right(consul: ConsulServer) -> None:
+async def test_a_check_that_was_removed_or_is_another_one_is_put_right(either: Agent) -> None:
     """The entry itself has not changed, so no query ends: the check is looked at once in its interval."""
     check = Check("http", "http://127.0.0.1:9/", 1.0, 1.0, 60.0)
     registration = Registration("mended-1", "mended", "127.0.0.1", 4000, ("development",), {}, 1, check)
     identity = entry.check_id(registration)
     other = f'{{"ID": "{identity}", "Name": "other", "ServiceID": "mended-1", "TTL": "10s"}}'.encode()
-    async with connect(Consul(address=consul.address)) as client, client.registered(registration):
+    async with connect(Consul(address=either.address)) as client, client.registered(registration):
         for path, body in (
             (f"/v1/agent/check/deregister/{identity}", b""),
             ("/v1/agent/check/register", other),
         ):
-            await asyncio.to_thread(agent.put, consul.address, path, body)
+            await asyncio.to_thread(agent.put, either.address, path, body)
 
             async def right() -> bool:
-                found = await check_of(consul, registration)
+                found = await check_of(either, registration)
                 return found is not None and entry.is_same_check(found, registration)
 
             await eventually(right, 2 * check.interval + 1)
@@ -129,40 +130,40 @@ async def test_lesson_1_a_ttl_check_is_back_after_the_agent_was_wiped(own_consul
         await eventually(back, BACK_WITHIN)
 
 
-async def passing(consul: ConsulServer, name: str) -> list[dict[str, Any]]:
+async def passing(either: Agent, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = await asyncio.to_thread(
-        agent.get, consul.address, f"/v1/health/service/{name}?passing=1"
+        agent.get, either.address, f"/v1/health/service/{name}?passing=1"
     )
     return found
 
 
-async def test_lesson_3_nothing_is_said_of_a_check_after_the_deregistration(consul: ConsulServer) -> None:
+async def test_lesson_3_nothing_is_said_of_a_check_after_the_deregistration(either: Agent) -> None:
     registration = told("quiet")
-    async with connect(Consul(address=consul.address)) as client:
+    async with connect(Consul(address=either.address)) as client:
         for _ in range(20):
             async with client.registered(registration):
                 pass
-            assert await check_of(consul, registration) is None
-            assert not await agent.instances(consul.address, "quiet")
+            assert await check_of(either, registration) is None
+            assert not await agent.instances(either.address, "quiet")
         assert not [
             task for task in asyncio.all_tasks() if task.get_name() in ("hrpc: TTL check", "hrpc: registration")
         ]
 
 
-async def test_the_entry_is_the_same_with_the_addresses_that_an_agent_adds(consul: ConsulServer) -> None:
+async def test_the_entry_is_the_same_with_the_addresses_that_an_agent_adds(either: Agent) -> None:
     registration = Registration(
         "tagged-1", "tagged", "127.0.0.1", 4000, (), {}, 1, asked("tagged").check,
         tagged_addresses={"wan": ("203.0.113.7", 443), "lan_ipv4": ("10.0.0.5", 4000), "v6": ("2001:db8::7", 443)},
     )  # fmt: skip
-    async with connect(Consul(address=consul.address)) as client, client.registered(registration):
-        (found,) = await agent.instances(consul.address, "tagged")
+    async with connect(Consul(address=either.address)) as client, client.registered(registration):
+        (found,) = await agent.instances(either.address, "tagged")
         assert found["Service"]["TaggedAddresses"] == {
             "wan": {"Address": "203.0.113.7", "Port": 443},
             "lan_ipv4": {"Address": "10.0.0.5", "Port": 4000},
             "v6": {"Address": "2001:db8::7", "Port": 443},
             "wan_ipv4": {"Address": "127.0.0.1", "Port": 4000},
         }
-        shown = await asyncio.to_thread(agent.get, consul.address, "/v1/agent/service/tagged-1")
+        shown = await asyncio.to_thread(agent.get, either.address, "/v1/agent/service/tagged-1")
         assert entry.is_same(shown, registration)
         changed = entry.body(registration) | {"TaggedAddresses": {"wan": {"Address": "203.0.113.8", "Port": 443}}}
         assert not entry.is_same(shown | changed, registration)

@@ -13,6 +13,7 @@ from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
 from tests import agent
+from tests.consul.conftest import Agent
 from tests.eventually import eventually
 
 
@@ -21,37 +22,37 @@ def registration(name: str) -> Registration:
     return Registration(f"{name}-1", name, "127.0.0.1", 4000, ("development",), {}, 1, check)
 
 
-async def passing(consul: ConsulServer, name: str) -> list[str]:
+async def passing(either: Agent, name: str) -> list[str]:
     path = f"/v1/health/service/{name}?passing=1"
-    found: list[dict[str, Any]] = await asyncio.to_thread(agent.get, consul.address, path)
+    found: list[dict[str, Any]] = await asyncio.to_thread(agent.get, either.address, path)
     return [entry["Service"]["ID"] for entry in found]
 
 
-async def reason(consul: ConsulServer, registration: Registration) -> str | None:
+async def reason(either: Agent, registration: Registration) -> str | None:
     """What the agent gives as the reason for the maintenance; None when there is none."""
-    checks: dict[str, dict[str, Any]] = await asyncio.to_thread(agent.get, consul.address, "/v1/agent/checks")
+    checks: dict[str, dict[str, Any]] = await asyncio.to_thread(agent.get, either.address, "/v1/agent/checks")
     check = checks.get(entry.maintenance_id(registration))
     return None if check is None else check["Notes"]
 
 
-async def test_it_takes_the_service_out_and_back(consul: ConsulServer) -> None:
+async def test_it_takes_the_service_out_and_back(either: Agent) -> None:
     service = registration("upgraded")
-    async with connect(Consul(address=consul.address)) as client, client.registered(service):
+    async with connect(Consul(address=either.address)) as client, client.registered(service):
         await client.maintenance("upgrade of the index")
-        assert await reason(consul, service) == "upgrade of the index"
+        assert await reason(either, service) == "upgrade of the index"
         assert client.present
         report = client.report()
         assert report is not None
         assert report.maintenance == "upgrade of the index"
 
         async def out() -> bool:
-            return not await passing(consul, "upgraded")
+            return not await passing(either, "upgraded")
 
         await eventually(out)
         await client.maintenance(None)
 
         async def back() -> bool:
-            return await passing(consul, "upgraded") == ["upgraded-1"]
+            return await passing(either, "upgraded") == ["upgraded-1"]
 
         await eventually(back)
         report = client.report()
@@ -65,32 +66,32 @@ async def put_back(client: Client, puts: int) -> bool:
 
 
 async def test_it_lasts_when_the_registration_is_lost_and_is_not_in_rotation_for_a_moment(
-    consul: ConsulServer,
+    either: Agent,
 ) -> None:
     service = registration("lasting")
-    async with connect(Consul(address=consul.address)) as client, client.registered(service):
+    async with connect(Consul(address=either.address)) as client, client.registered(service):
         await client.maintenance("long")
         seen: list[list[str]] = []
         done = asyncio.Event()
 
         async def look() -> None:
             while not done.is_set():
-                seen.append(await passing(consul, "lasting"))
+                seen.append(await passing(either, "lasting"))
 
         async def out() -> bool:
-            return not await passing(consul, "lasting")
+            return not await passing(either, "lasting")
 
         await eventually(out)
         looking = asyncio.create_task(look())
         for puts in range(3):
-            await agent.deregister(consul.address, service.id)
+            await agent.deregister(either.address, service.id)
             await eventually(lambda puts=puts: put_back(client, puts))
-            assert await reason(consul, service) == "long"
+            assert await reason(either, service) == "long"
         await asyncio.to_thread(
-            agent.put, consul.address, "/v1/agent/service/register", b'{"ID":"lasting-1","Name":"lasting","Port":1}'
+            agent.put, either.address, "/v1/agent/service/register", b'{"ID":"lasting-1","Name":"lasting","Port":1}'
         )
         await eventually(lambda: put_back(client, 3))
-        assert await reason(consul, service) == "long"
+        assert await reason(either, service) == "long"
         done.set()
         await looking
         assert len(seen) > 3
@@ -128,28 +129,28 @@ async def test_what_consul_cannot_be_told_now_it_is_told_as_soon_as_it_answers(
         await eventually(told)
 
 
-async def test_an_operator_takes_a_service_out_and_mending_its_entry_leaves_it_out(consul: ConsulServer) -> None:
+async def test_an_operator_takes_a_service_out_and_mending_its_entry_leaves_it_out(either: Agent) -> None:
     service = registration("operated")
     path = f"/v1/agent/service/maintenance/{service.id}"
-    async with connect(Consul(address=consul.address)) as client, client.registered(service):
-        await asyncio.to_thread(agent.put, consul.address, f"{path}?enable=true&reason=mine")
+    async with connect(Consul(address=either.address)) as client, client.registered(service):
+        await asyncio.to_thread(agent.put, either.address, f"{path}?enable=true&reason=mine")
         await asyncio.to_thread(
-            agent.put, consul.address, "/v1/agent/service/register", b'{"ID":"operated-1","Name":"operated","Port":1}'
+            agent.put, either.address, "/v1/agent/service/register", b'{"ID":"operated-1","Name":"operated","Port":1}'
         )
         await eventually(lambda: put_back(client, 0))
-        assert await reason(consul, service) == "mine"
-        await asyncio.to_thread(agent.put, consul.address, f"{path}?enable=false")
+        assert await reason(either, service) == "mine"
+        await asyncio.to_thread(agent.put, either.address, f"{path}?enable=false")
 
         async def back() -> bool:
-            return await passing(consul, "operated") == ["operated-1"]
+            return await passing(either, "operated") == ["operated-1"]
 
         await eventually(back)
 
 
-async def test_it_ends_with_the_registration(consul: ConsulServer) -> None:
+async def test_it_ends_with_the_registration(either: Agent) -> None:
     service = registration("ended")
-    async with connect(Consul(address=consul.address)) as client:
+    async with connect(Consul(address=either.address)) as client:
         async with client.registered(service):
             await client.maintenance("until the end")
-        assert await reason(consul, service) is None
-        assert not await agent.instances(consul.address, "ended")
+        assert await reason(either, service) is None
+        assert not await agent.instances(either.address, "ended")
