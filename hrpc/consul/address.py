@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from hrpc.errors import OptionError
@@ -16,13 +17,20 @@ _ANYWHERE = ("192.0.2.1", "2001:db8::1")
 _REMEDY = "say which address others reach it by, with hrpc.with_registration(address=…) or HRPC_ADVERTISE"
 
 
+class Advertised(NamedTuple):
+    """An address, and what says so: an option, a variable, or a route of this machine."""
+
+    address: str
+    origin: str
+
+
 def advertised(
     explicit: str | None,
     consul: Consul,
     listen_host: str,
     environ: Mapping[str, str] | None = None,
     route: Callable[[str, int], str | None] | None = None,
-) -> str:
+) -> Advertised:
     """The first of: what the code says, ``HRPC_ADVERTISE``, ``POD_IP``, the one interface that is listened on, this
     machine's end of the route to Consul, its end of the default route; the loopback only for an agent that is on it.
 
@@ -47,12 +55,13 @@ def advertised(
                     f"{origin}: {value!r} leads callers to their own machine, and Consul at {consul.url} is on another "
                     f"one; {_REMEDY}"
                 )
-            return address
-    for found in (to_agent, *(route(host, 9) for host in _ANYWHERE)):
-        if found and not _is_loopback(found) and not _is_link_local(found):
+            return Advertised(address, origin)
+    to_others = (Advertised(route(host, 9) or "", "the default route") for host in _ANYWHERE)
+    for found in (Advertised(to_agent or "", "the route to Consul"), *to_others):
+        if found.address and not _is_loopback(found.address) and not _is_link_local(found.address):
             return found
     if to_agent and agent_is_here:
-        return to_agent
+        return Advertised(to_agent, "the route to Consul")
     raise OptionError(
         f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
         f"{_REMEDY}"

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hrpc.abc import Instance, Selection, endpoint
@@ -30,13 +31,30 @@ async def discovery(parts: Parts, asked: Mapping[str, str]) -> Json:
 
     `asked` has the parameters of the request; with a ``service``, only that one is told of.
     """
-    if parts.directory is None or parts.consul is None:
+    if parts.directory is None:
         return {"server": parts.name, "services": [], "note": _WITHOUT_CONSUL}
     wanted = asked.get("service")
     followed = [each for each in parts.directory.followed() if wanted in (None, each.entry.name)]
-    listings = await _listings(parts.consul, [each.entry.selection for each in followed])
-    told = [_service(each, listings[each.entry.selection]) for each in followed]
-    return {"server": parts.name, "consul": parts.consul.address, "services": told}
+    listings: dict[Selection, tuple[Listed, ...] | Exception] = {}
+    if parts.consul is not None:
+        listings = await _listings(parts.consul, [each.entry.selection for each in followed])
+    return {
+        "server": parts.name,
+        "consul": None if parts.consul is None else parts.consul.address,
+        "snapshot": _snapshot(parts),
+        "services": [_service(each, listings.get(each.entry.selection)) for each in followed],
+    }
+
+
+def _snapshot(parts: Parts) -> Json | None:
+    if parts.settings.snapshot is None or parts.consul is None:
+        return None
+    written = parts.consul.snapshot_written
+    return {
+        "path": parts.settings.snapshot.path,
+        "written": None if written is None else datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds"),
+        "oldest_used_seconds": _rounded(parts.consul.snapshot_age()),
+    }
 
 
 async def registration(parts: Parts, _: Mapping[str, str]) -> Json:
@@ -63,6 +81,7 @@ async def registration(parts: Parts, _: Mapping[str, str]) -> Json:
             "id": entry.id,
             "name": entry.name,
             "address": entry.address,
+            "address_from": parts.address_origin,
             "port": entry.port,
             "tagged_addresses": {name: endpoint(*where) for name, where in entry.tagged_addresses.items()},
             "weight": entry.weight,
@@ -83,10 +102,8 @@ def _in_catalogue(own_id: str, listing: tuple[Listed, ...] | Exception) -> Json:
     return {"health": None, "why": "callers do not see the entry: it is not in Consul's catalogue"}
 
 
-async def _listings(
-    consul: Client, selections: Sequence[Selection]
-) -> dict[Selection, tuple[Listed, ...] | ConsulError | TimeoutError]:
-    found: dict[Selection, tuple[Listed, ...] | ConsulError | TimeoutError] = {}
+async def _listings(consul: Client, selections: Sequence[Selection]) -> dict[Selection, tuple[Listed, ...] | Exception]:
+    found: dict[Selection, tuple[Listed, ...] | Exception] = {}
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(selection: Selection) -> None:
@@ -108,10 +125,10 @@ async def _listings(
     return {selection: found.get(selection, late) for selection in selections}
 
 
-def _service(followed: Followed, listing: tuple[Listed, ...] | Exception) -> Json:
+def _service(followed: Followed, listing: tuple[Listed, ...] | Exception | None) -> Json:
     entry, report = followed.entry, followed.entry.report()
     selection = entry.selection
-    listed = None if isinstance(listing, Exception) else {each.instance.id: each for each in listing}
+    listed = {each.instance.id: each for each in listing} if isinstance(listing, tuple) else None
     instances = [
         *(_known(instance, listed, followed, report.held_for is not None) for instance in entry.instances),
         *_left_out(selection, entry.instances, listed or {}),
@@ -143,8 +160,8 @@ def _known(instance: Instance, listed: Mapping[str, Listed] | None, followed: Fo
     told = _described(instance) | {"in": True, "state": "in", "why": why}
     if row is None:
         return told | {"why": f"{why}; no service.channel of this server uses it"}
-    told["in"] = row.state != "ejected"
     return told | {
+        "in": row.state in ("in", "slow start"),
         "state": row.state,
         "why": f"{why}; {row.why}" if row.why else why,
         "picks": row.picks,

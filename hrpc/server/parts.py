@@ -46,5 +46,7 @@ class Parts:
         self.consul: Client | None = None
         self.configs: configs.Configs | None = None
         self.directory: Directory | None = None
+        self.address_origin = ""
+        """What says which address is registered."""
         self.certificates: dict[str, CertificateFiles] = {}
         """By the end of a connection, ``server`` or ``client``, at which they are shown."""

@@ -21,8 +21,9 @@ async def registered(
     from hrpc.consul.address import advertised  # with Consul's libraries, which are there when a registry is
 
     settings = parts.settings
-    address = advertised(settings.registration.address, consul, settings.host)
-    entry = registration(settings, address, port, health_port, parts.recorder.methods)
+    found = advertised(settings.registration.address, consul, settings.host)
+    parts.address_origin = found.origin
+    entry = registration(settings, found.address, port, health_port, parts.recorder.methods)
     parts.health.tell("registration", lambda: _told(registry.report()))
     async with registry.registered(entry):
         yield

@@ -24,6 +24,7 @@ from hrpc.server.drain import noticed
 from hrpc.server.parts import Parts
 from hrpc.server.registration import registered
 from hrpc.server.serving import bound, health_http, metrics_http, serving
+from hrpc.server.snapshot import snapshot_of
 from hrpc.server.steps import Steps, take_back_cancellation
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
@@ -263,14 +264,7 @@ class Running:
 async def _connected(settings: Settings, consul: Consul) -> AsyncIterator[Client]:
     from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
 
-    snapshot = None
-    if settings.snapshot is not None:
-        from hrpc.consul.snapshot import Origin, Snapshot
-
-        places = (consul.datacenter or "", consul.namespace or "", consul.partition or "")
-        origin = Origin(settings.server_name, settings.environment, settings.kv_prefix, *places)
-        snapshot = Snapshot(settings.snapshot, origin)
-    async with connect(consul, snapshot) as client:
+    async with connect(consul, snapshot_of(settings, consul)) as client:
         yield client
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer, consul_server
 from tests import agent
 from tests.cli.conftest import Command
-from tests.conftest import Launch
 
 OWNER = "7f1c2b1e-5d0a-4c43-9a5e-0f6f8a3f9d11"
 ACL = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": OWNER, "agent": OWNER}}}
@@ -79,7 +78,7 @@ def token(address: str, rules: str, **more: str) -> str:
 
 
 @pytest.fixture
-def guarded(launch: Launch) -> ConsulServer:
+def guarded(launch: Callable[..., ConsulServer]) -> ConsulServer:
     return launch(lambda: consul_server(ACL))
 
 
@@ -99,7 +98,7 @@ def test_a_service_that_can_start_has_no_problem_and_leaves_nothing_behind(comma
     assert {level for level, *_ in lines} == {"ok"}, done.stdout
     assert done.returncode == 0
     reached = [text for _, text in of(lines, "address")]
-    assert reached[0] == "127.0.0.1 is registered, which only this machine reaches"
+    assert reached[0] == "127.0.0.1 (from HRPC_ADVERTISE) is registered, which only this machine reaches"
     assert reached[1].startswith("the agent reaches gRPC at 127.0.0.1:")
     assert reached[2].startswith("the agent reaches the health port at 127.0.0.1:")
     assert agent.get(address, "/v1/agent/services") == {}
@@ -272,6 +271,27 @@ def test_a_database_that_answers_is_well(command: Command, address: str, mariadb
     assert of(findings(done), "databases") == [
         ("ok", "mysql: answers, with the settings of the key development/databases/mysql")
     ]
+
+
+def test_the_snapshot_is_told_with_what_is_in_it(command: Command, address: str) -> None:
+    service(command, more='hrpc.with_snapshot("orders.snapshot"), hrpc.with_upstreams("users")')
+    body = {"Name": "users", "ID": "users", "Port": 7000, "Tags": ["development"]}
+    agent.put(address, "/v1/agent/service/register", json.dumps(body).encode())
+    first = command("doctor", "app", CONFIGS_ADDR=address)
+    assert of(findings(first), "snapshot") == [
+        ("warning", "orders.snapshot: there is none yet: the service writes one when it runs with Consul")
+    ]
+    process = command.start("run", "app", CONFIGS_ADDR=address, HRPC_ADVERTISE="127.0.0.1")
+    process.line(lambda line: "serves on port" in line)
+    assert process.end() == 0
+    [(level, told)] = of(findings(command("doctor", "app", CONFIGS_ADDR=address)), "snapshot")
+    assert level == "ok"
+    assert told.startswith("orders.snapshot: 0 keys and 1 services, the oldest of 0:00:")
+
+    service(command, more='hrpc.with_snapshot("nowhere/orders.snapshot")')
+    [(level, told)] = of(findings(command("doctor", "app", CONFIGS_ADDR=address)), "snapshot")
+    assert level == "problem"
+    assert "there is no folder 'nowhere': create it" in told
 
 
 def test_without_consul_the_rest_is_examined(command: Command, free_port: int) -> None:

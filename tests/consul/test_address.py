@@ -64,7 +64,7 @@ NETWORK_6 = {**HERE, "fd00::1": "fd00::2", "2001:db8::1": "fd00::2"}
 def test_lesson_15_the_address_to_register_from_a_container_a_pod_or_a_host(
     explicit: str | None, environ: dict[str, str], consul: Consul, host: str, routes: dict[str, str], expected: str
 ) -> None:
-    assert advertised(explicit, consul, host, environ, lambda to, _: routes.get(to)) == expected
+    assert advertised(explicit, consul, host, environ, lambda to, _: routes.get(to)).address == expected
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_is_registered_can_be_connected_to_and_is_the_loopback_only_for_an_
     explicit: str | None, environ: dict[str, str], consul: Consul, host: str, routes: dict[str, str]
 ) -> None:
     try:
-        found = advertised(explicit, consul, host, environ, lambda to, _: routes.get(to))
+        found = advertised(explicit, consul, host, environ, lambda to, _: routes.get(to)).address
     except OptionError as error:
         assert "HRPC_ADVERTISE" in str(error) or "nobody can connect" in str(error)
         return
@@ -137,5 +137,5 @@ def test_what_is_registered_can_be_connected_to_and_is_the_loopback_only_for_an_
 
 
 def test_the_kernel_is_asked_for_the_route() -> None:
-    assert advertised(None, LOCAL, "127.0.0.1", {}) == "127.0.0.1"
-    assert advertised(None, LOCAL, "0.0.0.0", {})
+    assert advertised(None, LOCAL, "127.0.0.1", {}) == ("127.0.0.1", "hrpc.with_listen_port(host=…)")
+    assert advertised(None, LOCAL, "0.0.0.0", {}).origin in ("the route to Consul", "the default route")

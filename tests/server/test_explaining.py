@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc.aio
 import pytest
 
 import hrpc
@@ -14,8 +16,9 @@ from hrpc.consul import connect
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
 from tests import agent
+from tests.echo import call
 from tests.eventually import eventually
-from tests.service.peers import caller, entry
+from tests.service.peers import called, caller, entry
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,32 @@ async def test_instances_are_told_with_why_each_is_in_or_out(consul: ConsulServe
                 assert other["why"] == "it passes its checks, and is left out: it has no tag 'development'"
 
 
+async def test_what_a_channel_gives_to_each_instance_is_told(consul: ConsulServer) -> None:
+    name = f"users-{uuid.uuid4().hex[:8]}"
+    async with connect(Consul(address=consul.address)) as client, called(b"1") as port, called(b"2") as other:
+        async with client.registered(entry(name, 1, port)), client.registered(entry(name, 2, other)):
+            async with caller(consul, hrpc.with_health_check(0)) as server, service.channel(name) as channel:
+                await ask_each(channel)
+                [found] = (await told(server, f"/debug/discovery?service={name}"))["services"]
+                rows = {each["id"]: each for each in found["instances"]}
+                for number in (1, 2):
+                    row = rows[f"{name}-{number}"]
+                    assert (row["in"], row["state"], row["in_flight"], row["failures_in_a_row"]) == (True, "in", 0, 0)
+                    assert row["picks"] >= 1
+                    assert row["why"].startswith("passes its checks")
+
+
+async def ask_each(channel: grpc.aio.Channel) -> None:
+    """Calls until both have answered."""
+    seen: set[bytes] = set()
+
+    async def both() -> bool:
+        seen.add(await call(channel, "Name", timeout=10))
+        return seen == {b"1", b"2"}
+
+    await eventually(both)
+
+
 async def test_without_consul_it_tells_what_it_knows_and_what_keeps_it_from_knowing_more(
     own_consul: ConsulServer,
 ) -> None:
@@ -97,6 +126,7 @@ async def test_the_entry_in_consul_is_told_with_what_consul_makes_of_it(own_cons
         found = await eventually(passing)
         entry = found["entry"]
         assert (entry["name"], entry["address"], entry["port"]) == ("caller", "127.0.0.1", server.port)
+        assert entry["address_from"] == "HRPC_ADVERTISE"
         assert (entry["weight"], entry["tags"]) == (3, ["development", "blue"])
         assert (entry["meta"]["version"], entry["meta"]["zone"]) == ("1.2", "a")
         assert entry["check"]["target"] == f"http://127.0.0.1:{server.health_port}/"
@@ -132,3 +162,22 @@ async def test_the_entry_in_consul_is_told_with_what_consul_makes_of_it(own_cons
         assert found["registered"] is False
         assert found["missing_for_seconds"] >= 0
         assert found["why"].startswith("Consul cannot be asked: no answer from Consul at")
+
+
+async def test_static_services_are_told_without_consul() -> None:
+    static = hrpc.with_static_services({"users": ["127.0.0.1:7001"]})
+    local = hrpc.with_listen_port(0, "127.0.0.1")
+    async with hrpc.new_server(hrpc.with_server_name("caller"), local, static, hrpc.with_health_check(0)) as server:
+        await service.ready("users")
+        found = await told(server, "/debug/discovery")
+        assert found["consul"] is None
+        [only] = found["services"][0]["instances"]
+        assert (only["endpoint"], only["in"]) == ("127.0.0.1:7001", True)
+        assert (await told(server, "/debug/registration"))["note"] == "without Consul: see hrpc.with_consul"
+
+
+async def test_the_snapshot_is_told(consul: ConsulServer, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    async with caller(consul, hrpc.with_health_check(0), hrpc.with_snapshot(path)) as server:
+        found = (await told(server, "/debug/discovery"))["snapshot"]
+        assert (found["path"], found["oldest_used_seconds"]) == (str(path), None)

@@ -13,6 +13,7 @@ from hrpc.cli.doctor.finding import Finding, problem
 from hrpc.cli.doctor.ports import ports
 from hrpc.cli.doctor.reach import reach
 from hrpc.cli.doctor.rights import keys, reading, token
+from hrpc.cli.doctor.snapshot import snapshot
 from hrpc.cli.doctor.versions import versions
 from hrpc.errors import HrpcError
 
@@ -42,6 +43,7 @@ CHECKS = (
     Check("rights", reading, _SERVER | _CONSUL),
     Check("rights", keys, _SERVER | _CONSUL),
     Check("databases", databases, _SERVER),
+    Check("snapshot", snapshot, _SERVER),
 )
 
 

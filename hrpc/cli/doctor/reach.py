@@ -38,7 +38,7 @@ async def reach(case: Case) -> list[Finding]:
 
     settings = case.server
     try:
-        address = advertised(settings.registration.address, case.consul, settings.host)
+        address, origin = advertised(settings.registration.address, case.consul, settings.host)
     except OptionError as error:
         return [problem("address", str(error))]
     if case.taken and not case.runs:
@@ -52,18 +52,18 @@ async def reach(case: Case) -> list[Finding]:
             return [problem("rights", f"{settings.server_name} may not be registered: add to the policy  {rule}")]
     return [
         ok("rights", f"{settings.server_name} may be registered"),
-        _said(case, address),
+        _said(case, address, origin),
         *(_reached(each) for each in checks),
     ]
 
 
-def _said(case: Case, address: str) -> Finding:
+def _said(case: Case, address: str, origin: str) -> Finding:
     if address.startswith("127.") or address in ("::1", "localhost"):
-        told = f"{address} is registered, which only this machine reaches"
+        told = f"{address} (from {origin}) is registered, which only this machine reaches"
         if case.server.environment is not Environment.DEVELOPMENT:
             return warning("address", f"{told}: give another with hrpc.with_registration(address=…) or HRPC_ADVERTISE")
         return ok("address", told)
-    return ok("address", f"{address} is registered")
+    return ok("address", f"{address} (from {origin}) is registered")
 
 
 def _reached(check: dict[str, Any]) -> Finding:

@@ -82,6 +82,11 @@ class Snapshot:
         self.written = self._clock()
 
     @property
+    def problem(self) -> str | None:
+        """Why nothing could be taken from the file when it was loaded; None when it could be read."""
+        return self._problem
+
+    @property
     def usable(self) -> bool:
         """Whether there is anything that a start could go on with."""
         return bool(self._keys or self._services)
