@@ -122,9 +122,9 @@ def _decode(kind: Any, value: Any, field: str) -> Any:
     if origin in (Union, types.UnionType):
         return _one_of(arguments, value, field)
     if origin is Literal:
-        return _choice({choice: choice for choice in arguments}, value, field)
+        return _choice([(choice, choice) for choice in arguments], value, field)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return _choice({member.value: member for member in kind}, value, field)
+        return _choice([(member.value, member) for member in kind], value, field)
     if (reader := _reader_of(kind)) is not None:
         return reader(kind, value, field)
     if (origin or kind) in _LISTS:
@@ -175,11 +175,11 @@ def _one_of(kinds: Sequence[Any], value: Any, field: str) -> Any:
     raise _unexpected(field, " or ".join(_called(kind) for kind in kinds), value)
 
 
-def _choice(choices: Mapping[Any, Any], value: Any, field: str) -> Any:
-    for choice, meant in choices.items():
+def _choice(choices: Sequence[tuple[Any, Any]], value: Any, field: str) -> Any:
+    for choice, meant in choices:
         if type(choice) is type(value) and choice == value:
             return meant
-    raise _unexpected(field, " or ".join(repr(choice) for choice in choices), value)
+    raise _unexpected(field, " or ".join(repr(choice) for choice, _ in choices), value)
 
 
 def _many(kind: Any, kinds: Sequence[Any], value: Any, field: str) -> Any:

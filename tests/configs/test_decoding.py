@@ -235,6 +235,8 @@ def test_a_text_is_taken_as_it_stands_there() -> None:
     assert math.copysign(1, read(float, "rate", b"-0.0")) == -1
     assert decode(dict, {"a": [1]}) == {"a": [1]}
     assert decode(Any, None) is None
+    assert read(list[Literal[1, True]], "both", b"[1, true]") == [1, True]  # type: ignore[arg-type]
+    assert [type(one) for one in read(list[Literal[1, True]], "both", b"[true, 1]")] == [bool, int]
 
 
 def test_a_type_that_is_not_read_is_a_mistake_of_the_program() -> None:

@@ -84,6 +84,38 @@ async def test_mysql_is_opened_again_under_load_and_nothing_fails(
         assert mysql.get() is kept
 
 
+async def test_changes_in_quick_succession_fail_nothing_and_the_last_one_counts(
+    consul: ConsulServer, mariadb: MySQLServer, own_mariadb: MySQLServer
+) -> None:
+    await agent.store(consul.address, "reopen-often/databases/mysql", json.dumps(login(own_mariadb)))
+    async with serving(consul, "reopen-often", mysql.new()) as server:
+        kept, found = mysql.get(), live(server, "mysql")
+
+        async def use() -> None:
+            async with kept.transaction() as transaction:
+                await transaction.query("SELECT SLEEP(0.001)")
+            assert await kept.query_one("SELECT 7 AS n") == {"n": 7}
+
+        async with loaded(use, (), CALLERS) as load:
+            for number in range(20):
+                place = login(mariadb if number % 2 else own_mariadb, max_open_conns=1 + number % 5)
+                bad = {"port": "none"} if number % 4 == 1 else {"password": "wrong"} if number % 4 == 2 else {}
+                await configs.set("databases/mysql", json.dumps(place | bad))
+                await load.reach(succeeded=number % 7)
+            await configs.set("databases/mysql", json.dumps(login(mariadb, max_open_conns=2)))
+            await load.reach(succeeded=100)
+
+            async def is_settled() -> bool:
+                stats = found.pool.stats()
+                return len(found.pools) == 1 and not found.outdated and stats.used + stats.idle <= 2
+
+            await eventually(is_settled)
+            assert load.failed == 0
+            assert await connections(own_mariadb) == 0
+            row = await kept.query_one("SELECT @@port AS port")
+            assert row == {"port": mariadb.port}
+
+
 async def test_a_transaction_ends_on_the_server_on_which_it_began(
     consul: ConsulServer, mariadb: MySQLServer, own_mariadb: MySQLServer
 ) -> None:
