@@ -61,7 +61,7 @@ NETWORK_6 = {**HERE, "fd00::1": "fd00::2", "2001:db8::1": "fd00::2"}
         (None, {"HRPC_ADVERTISE": "[fd00::8]"}, REMOTE, "0.0.0.0", {}, "fd00::8"),
     ],
 )
-def test_lesson_15_the_address_to_register_from_a_container_a_pod_or_a_host(
+def test_the_address_to_register_from_a_container_a_pod_or_a_host(
     explicit: str | None, environ: dict[str, str], consul: Consul, host: str, routes: dict[str, str], expected: str
 ) -> None:
     assert advertised(explicit, consul, host, environ, lambda to, _: routes.get(to)).address == expected

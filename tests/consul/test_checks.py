@@ -48,7 +48,7 @@ async def statuses(either: Agent, registration: Registration, until: asyncio.Eve
     return seen
 
 
-async def test_lesson_6_a_ttl_check_passes_at_once_and_a_busy_second_does_not_make_it_flap(
+async def test_a_ttl_check_passes_at_once_and_a_busy_second_does_not_make_it_flap(
     either: Agent,
 ) -> None:
     registration = told("busy")
@@ -65,7 +65,7 @@ async def test_lesson_6_a_ttl_check_passes_at_once_and_a_busy_second_does_not_ma
         assert await looking == {"passing"}
 
 
-def test_lesson_6_the_service_speaks_at_a_third_of_the_ttl_or_earlier() -> None:
+def test_the_service_speaks_at_a_third_of_the_ttl_or_earlier() -> None:
     registration = told("third", 5.0)
     assert entry.body(registration)["Check"]["TTL"] == "15s"
     assert registration.check.interval <= registration.check.ttl / 3
@@ -117,7 +117,7 @@ async def test_a_check_that_was_removed_or_is_another_one_is_put_right(either: A
             await eventually(right, 2 * check.interval + 1)
 
 
-async def test_lesson_1_a_ttl_check_is_back_after_the_agent_was_wiped(own_consul: ConsulServer) -> None:
+async def test_a_ttl_check_is_back_after_the_agent_was_wiped(own_consul: ConsulServer) -> None:
     registration = told("wiped")
     async with connect(Consul(address=own_consul.address)) as client, client.registered(registration):
         await asyncio.to_thread(own_consul.kill)
@@ -137,7 +137,7 @@ async def passing(either: Agent, name: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_lesson_3_nothing_is_said_of_a_check_after_the_deregistration(either: Agent) -> None:
+async def test_nothing_is_said_of_a_check_after_the_deregistration(either: Agent) -> None:
     registration = told("quiet")
     async with connect(Consul(address=either.address)) as client:
         for _ in range(20):

@@ -55,7 +55,7 @@ async def test_the_entry_is_passing_at_once_with_all_that_was_given_and_gone_aft
         assert not await listed(consul, "whole")
 
 
-async def test_lesson_13_two_instances_at_one_agent_and_in_one_process_are_both_listed(consul: ConsulServer) -> None:
+async def test_two_instances_at_one_agent_and_in_one_process_are_both_listed(consul: ConsulServer) -> None:
     servers = [
         hrpc.new_server(
             hrpc.with_server_name("twice"),
@@ -92,7 +92,7 @@ async def test_lesson_13_two_instances_at_one_agent_and_in_one_process_are_both_
     assert not await listed(consul, "twice")
 
 
-async def test_lesson_1_somebody_else_deregistering_it_is_undone(consul: ConsulServer) -> None:
+async def test_somebody_else_deregistering_it_is_undone(consul: ConsulServer) -> None:
     async with connect(Consul(address=consul.address)) as client, client.registered(registration("undone")):
         for _ in range(3):
             await agent.deregister(consul.address, "undone-1")
@@ -103,7 +103,7 @@ async def test_lesson_1_somebody_else_deregistering_it_is_undone(consul: ConsulS
             await eventually(back, BACK_WITHIN)
 
 
-async def test_lesson_1_an_agent_that_was_killed_and_wiped_has_it_again_within_two_seconds(
+async def test_an_agent_that_was_killed_and_wiped_has_it_again_within_two_seconds(
     own_consul: ConsulServer,
 ) -> None:
     async with connect(Consul(address=own_consul.address)) as client, client.registered(registration("lost")):
@@ -185,7 +185,7 @@ async def scripted() -> AsyncIterator[Scripted]:
 
 
 @pytest.mark.parametrize("kind", ["http", "ttl"])
-async def test_lesson_3_nothing_is_registered_after_the_deregistration_even_when_one_was_under_way(
+async def test_nothing_is_registered_after_the_deregistration_even_when_one_was_under_way(
     scripted: Scripted, kind: Literal["http", "ttl"]
 ) -> None:
     @asynccontextmanager
@@ -218,7 +218,7 @@ async def test_a_registration_that_was_not_answered_is_taken_back(scripted: Scri
     assert scripted.asked == ["deregister"]
 
 
-async def test_lesson_2_after_an_hour_of_outage_it_registers_again(
+async def test_after_an_hour_of_outage_it_registers_again(
     own_consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock is the test's, and so are the pauses, which move it: every try of that hour is made."""

@@ -185,7 +185,7 @@ async def test_a_token_that_consul_does_not_know_is_told_loudly_and_once(
 async def test_old_tokens_are_left_behind_when_the_file_is_swapped_and_the_old_one_deleted(
     launch: Callable[..., ConsulServer], tmp_path: Path, slow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LESSONS 20: registration, discovery and configuration live on, on the real agent; nothing is lost on the way."""
+    """Registration, discovery and configuration live on, on the real agent; nothing is lost on the way."""
     monkeypatch.setenv("HRPC_ADVERTISE", "127.0.0.1")
     consul = launch(lambda: consul_server(ACL))
     owner = Owner(consul)

@@ -75,14 +75,6 @@ async def test_an_agent_that_is_killed_and_wiped_has_the_instance_back_within_tw
             await asyncio.gather(*loads)  # raises when one has failed
 
 
-async def test_for_port_0_the_port_that_was_bound_is_registered(consul: ConsulServer) -> None:
-    async with a_server(consul, "anywhere") as server:
-        (entry,) = await agent.instances(consul.address, "anywhere")
-        assert entry["Service"]["Port"] == server.port != 0
-        async with grpc.aio.insecure_channel(f"{entry['Service']['Address']}:{entry['Service']['Port']}") as channel:
-            assert await call(channel, "Echo") == b"x"
-
-
 async def test_a_watch_that_crashes_stops_the_server_and_everything_is_released(
     consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ async def users_and_a_snapshot(consul: ConsulServer, path: Path) -> AsyncIterato
 async def test_a_service_starts_and_works_without_consul_and_says_how_old_its_data_is(
     own_consul: ConsulServer, path: Path, told: list[str]
 ) -> None:
-    """LESSONS 11: Consul being down stops neither the start nor the serving."""
+    """Consul being down stops neither the start nor the serving."""
     consul = Consul(address=own_consul.address)
     async with users_and_a_snapshot(own_consul, path) as address:
         await asyncio.to_thread(own_consul.kill)
@@ -137,7 +137,7 @@ async def gauge(server: hrpc.Server, name: str) -> float | None:
 
 
 async def test_a_first_watch_that_fails_heals_when_consul_comes(own_consul: ConsulServer, told: list[str]) -> None:
-    """LESSONS 10: started with Consul down and nothing known, it serves, and has all within 2 s of its return."""
+    """Started with Consul down and nothing known, it serves, and has all within 2 s of its return."""
     await agent.store(own_consul.address, "development/limit", "20")
     await asyncio.to_thread(own_consul.stop)
     consul = Consul(address=own_consul.address, fail_fast=False)

@@ -74,7 +74,7 @@ async def test_consul_is_told_of_version_zone_methods_and_further_addresses(cons
         }
 
 
-async def test_lesson_16_the_port_that_was_bound_is_registered(consul: ConsulServer) -> None:
+async def test_the_port_that_was_bound_is_registered(consul: ConsulServer) -> None:
     async with a_server(consul, "bound", hrpc.with_registration(tagged_addresses={"wan": "203.0.113.7"})) as server:
         (found,) = await agent.instances(consul.address, "bound")
         assert found["Service"]["Port"] == server.port != 0
@@ -126,7 +126,7 @@ async def test_a_server_with_a_ttl_check_opens_no_health_port_and_passes(consul:
         assert (check["Type"], check["Status"]) == ("ttl", "passing")
 
 
-async def test_lesson_2_readiness_and_metrics_tell_of_a_registration_that_is_lost(own_consul: ConsulServer) -> None:
+async def test_readiness_and_metrics_tell_of_a_registration_that_is_lost(own_consul: ConsulServer) -> None:
     """It stays ready: whoever knows it is served, and all instances have lost Consul at the same time."""
     async with a_server(own_consul, "ready", hrpc.with_health_check(0), hrpc.with_metrics(0)) as server:
         assert await readiness(server) == (200, {"server": "ok", "registration": "ok"})
