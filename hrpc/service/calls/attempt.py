@@ -40,7 +40,7 @@ class Attempt:
     """A call of grpc.aio, `real`, to the instance of `endpoint`. Tells the balancer, the breaker, the trace and `call`
     how it ends."""
 
-    __slots__ = ("_began", "_call", "_method", "_span", "_turn", "endpoint", "real")
+    __slots__ = ("_began", "_call", "_method", "_span", "_turn", "endpoint", "is_awaited", "real")
 
     def __init__(self, call: Call, method: Method, endpoint: Endpoint, timeout: float | None) -> None:
         """Begins it, with `timeout` seconds. Raises `BreakerOpen`, and what grpc.aio raises for its arguments."""
@@ -60,18 +60,37 @@ class Attempt:
             raise
         self._call: Call | None = call
         self._method = method
+        self.is_awaited = False
+        """Whether somebody waits for the response, and then says `answered` or `failed`: to ask for the code of a call
+        costs as much as all else that is done at its end."""
         self.endpoint = endpoint
         self._began = time.monotonic()
         method.counts.attempts += 1
         method.balancer.began(endpoint)
         self.real.add_done_callback(self._ended)
 
+    def answered(self) -> None:
+        """Its response is there."""
+        if self._call is not None:
+            self._tell(_OK, _OK, None)
+
+    def failed(self) -> None:
+        """Who has waited for its response got none, or waits no more."""
+        self.is_awaited = False
+        if self._call is not None and self.real.done():
+            self._ended(self.real)
+
     def _ended(self, real: Any) -> None:
+        if self.is_awaited:
+            return
         code = finished(real.code())
         outcome = None if code is _OK else self._outcome(code, real)
-        method, call = self._method, self._call
         # A refusal says CANCELLED as well, which would tell nothing of the instance.
         told = grpc.StatusCode.UNAVAILABLE if outcome is not None and outcome.refused else code
+        self._tell(code, told, outcome)
+
+    def _tell(self, code: grpc.StatusCode, told: grpc.StatusCode, outcome: Outcome | None) -> None:
+        method, call = self._method, self._call
         method.balancer.ended(self.endpoint, told, time.monotonic() - self._began)
         if method.breaker is not None:
             method.breaker.after(self._turn, told)

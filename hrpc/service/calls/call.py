@@ -190,7 +190,8 @@ class Call:
             if self._again(attempt, outcome):
                 return
             self._explain(outcome)
-        self._finish()
+        if self._pending is not None or self._callbacks is not None:
+            self._finish()
 
     def arrived(self) -> None:
         """The list of instances has changed, while it waits for one."""

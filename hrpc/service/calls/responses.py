@@ -26,11 +26,18 @@ class OneResponse(Call):
                 attempt = self._attempt
                 if attempt is None or self._error is not None:
                     raise self._failure()
+                attempt.is_awaited = True
                 try:
-                    return (yield from attempt.real.__await__())
-                except grpc.aio.AioRpcError as error:
+                    response = yield from attempt.real.__await__()
+                except BaseException as error:
+                    attempt.failed()
+                    if not isinstance(error, grpc.aio.AioRpcError):
+                        raise
                     if self._is_settled(attempt):
                         raise self._failure(error) from None
+                else:
+                    attempt.answered()
+                    return response
         except BaseException:
             self.cancel()  # who awaits it was cancelled, or the request cannot be written
             raise
