@@ -144,7 +144,7 @@ def _service(followed: Followed, listing: tuple[Listed, ...] | Exception | None)
         "held_for_seconds": _rounded(report.held_for),
         "changes": report.changes,
         "instances": instances,
-        "not_asked": str(listing) if isinstance(listing, Exception) else None,
+        "listing_error": str(listing) if isinstance(listing, Exception) else None,
     }
 
 
@@ -167,7 +167,7 @@ def _known(instance: Instance, listed: Mapping[str, Listed] | None, followed: Fo
         "picks": row.picks,
         "in_flight": row.in_flight,
         "failures_in_a_row": row.failures,
-        "latency_seconds": round(row.latency, 6),
+        "latency_seconds": round(row.latency, 6) or None,
     }
 
 

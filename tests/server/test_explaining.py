@@ -54,7 +54,7 @@ async def test_instances_are_told_with_why_each_is_in_or_out(consul: ConsulServe
                 assert found["tags"] == ["development"]
                 assert found["index"] > 0
                 assert 0 <= found["age_seconds"] < 60
-                assert (found["last_error"], found["held_for_seconds"], found["not_asked"]) == (None, None, None)
+                assert (found["last_error"], found["held_for_seconds"], found["listing_error"]) == (None, None, None)
                 instances = {each["id"]: each for each in found["instances"]}
                 first = instances[f"{name}-1"]
                 assert (first["endpoint"], first["weight"], first["version"]) == ("127.0.0.1:7001", 3, "1.2")
@@ -111,7 +111,7 @@ async def test_without_consul_it_tells_what_it_knows_and_what_keeps_it_from_know
             finally:
                 own_consul.start()
             assert "no answer from Consul at" in found["last_error"]
-            assert "no answer from Consul at" in found["not_asked"]
+            assert "no answer from Consul at" in found["listing_error"]
             assert [each["id"] for each in found["instances"]] == ["users-1"]
 
 

@@ -59,9 +59,7 @@ async def _version(case: Case, transport: Any) -> Finding:
         found = json.loads((await transport.request("GET", "/v1/agent/self")).body)["Config"]
         told, node = str(found["Version"]), str(found["NodeName"])
     except ConsulPermissionDenied:
-        return ok(
-            "consul", "its version is not known: the token may not read /v1/agent/self, nor does a service need to"
-        )
+        return ok("consul", "its version is not known: the token may not read it, which no service needs to")
     except (ConsulError, ValueError, LookupError, TypeError):
         return warning("consul", "its version is not known: /v1/agent/self is not what Consul answers")
     if node == FAKE:
