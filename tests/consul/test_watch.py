@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loguru import logger
 
-from hrpc.consul import watch
+from hrpc.abc import Selection
+from hrpc.consul import connect, watch
 from hrpc.consul.watch import Watch, backoff
 from hrpc.errors import ConsulUnreachable
+from hrpc.option import Consul
+from hrpc.testing.servers import ConsulServer
+from tests.service.peers import entry
 
 Answer = tuple[int, tuple[str, ...]] | Exception
 
@@ -71,6 +79,102 @@ async def test_an_index_that_goes_backwards_or_is_not_above_zero_starts_again() 
         await asyncio.wait_for(script.exhausted.wait(), 5)
         assert script.asked == [None, 9, None, 7, None, None]
         assert watching.value == ("e",)
+
+
+ANSWERS = st.one_of(
+    st.just(ConsulUnreachable("away")),
+    st.tuples(st.integers(-3, 12), st.lists(st.sampled_from("abc"), unique=True).map(tuple)),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(ANSWERS, max_size=12))
+def test_whatever_consul_numbers_its_answers_with_a_query_never_waits_for_what_cannot_come(
+    answers: list[Answer],
+) -> None:
+    """An index is above 0, and that of the answer before; else the query is one that is answered at once."""
+    script = Script(*answers)
+
+    async def follow() -> None:
+        async with watched(script) as watching:
+            await asyncio.wait_for(script.exhausted.wait(), 20)
+            values = [answer[1] for answer in answers if isinstance(answer, tuple)]
+            assert watching.value == (values[-1] if values else ())
+            assert watching.known == bool(values)
+            failed = bool(answers) and isinstance(answers[-1], Exception)
+            assert (watching.report().error is not None) == failed
+            assert watching.report().index == script.asked[-1]
+
+    asyncio.run(follow())
+    assert script.asked[0] is None
+    for asked, answer, following in zip(script.asked, answers, script.asked[1:], strict=False):
+        if isinstance(answer, Exception) or answer[0] < max(1, asked or 0):
+            assert following is None
+        else:
+            assert following == answer[0] > 0
+
+
+async def test_a_source_that_wakes_its_queries_all_the_time_is_asked_fifty_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_SHORTEST_ROUND", 0.02)
+    script = Script(*[(index, ("a",)) for index in range(1, 11)])
+    began = time.monotonic()
+    async with watched(script):
+        await asyncio.wait_for(script.exhausted.wait(), 5)
+    assert time.monotonic() - began >= 10 * 0.02
+
+
+async def test_an_idle_watch_outlives_the_limit_of_a_request_and_logs_nothing(
+    consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consul holds each query for the wait and up to a sixteenth of it: longer than a request may take elsewhere."""
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 0.6)
+    lines: list[str] = []
+    answers = 0
+    enough = asyncio.Event()
+
+    def answered() -> None:
+        nonlocal answers
+        answers += 1
+        if answers == 4:
+            enough.set()
+
+    async with connect(Consul(address=consul.address, timeout=0.4)) as client:
+        async with client.registered(entry("idle", 1, 4001)):
+            watching = client._instances("idle", Selection("idle"))
+            await watching.ready(5)
+            sink = logger.add(lines.append)
+            watching.on_round(answered)
+            began = time.monotonic()
+            await asyncio.wait_for(enough.wait(), 20)
+            assert time.monotonic() - began > 3 * 0.6
+            assert watching.age() < 1
+            assert watching.report().changes == 1
+            logger.remove(sink)
+    assert not lines
+
+
+async def test_a_watch_that_begins_while_consul_is_away_heals_and_so_does_one_that_has_lost_it(
+    own_consul: ConsulServer,
+) -> None:
+    async with connect(Consul(address=own_consul.address)) as client, asyncio.timeout(60):
+        before = client.instances(Selection("healing"))
+        await before.ready(5)
+        await asyncio.to_thread(own_consul.kill)
+        during = client.instances(Selection("healing", ("development",)))
+        with pytest.raises(ConsulUnreachable):
+            await during.ready(0.5)
+        assert during.report().error is not None
+        await asyncio.to_thread(own_consul.start)
+        async with client.registered(entry("healing", 1, 4001)):
+            for watching in (before, during):
+                changed = asyncio.Event()
+                watching.on_change(changed.set)
+                while not watching.value:
+                    await changed.wait()
+                    changed.clear()
+                assert watching.report().error is None
 
 
 async def test_an_error_starts_again_without_an_index_and_never_ends_the_watch() -> None:
