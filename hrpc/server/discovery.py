@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hrpc.consul import Client
 
 UPSTREAM_LIMIT = 2.0
-"""Seconds that a start waits for the first answers about the services it calls."""
+"""Seconds that a start waits for the next answer about a service it calls."""
 
 
 @asynccontextmanager
@@ -66,13 +66,14 @@ async def upstreams_known(
     for entry in entries:
         entry.kept = True
     limit = 0.0 if patient and consul is not None and not consul.reachable else UPSTREAM_LIMIT
-    until = asyncio.get_running_loop().time() + limit
     for entry in entries:
+        # All are asked at once. The limit is for each after the one before: many may take longer than one.
         try:
-            await entry.answered(max(0.0, until - asyncio.get_running_loop().time()))
+            await entry.answered(limit)
         except ConsulError as error:
             if not patient:
                 raise
+            limit = 0.0
             logger.warning("upstream {!r}: nothing is known of it until Consul answers: {}", entry.name, error)
             continue
         if not entry.instances:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from hrpc.abc import Check, Registration, Selection
+from hrpc.abc import Check, Instance, Registration, Selection
 from hrpc.consul.queries import Queries
 from hrpc.consul.registrar import Registrar
 from hrpc.consul.transport import Transport
@@ -79,3 +79,44 @@ async def test_an_answer_without_a_leader_is_refused() -> None:
     async with answering(200, "[]", {"X-Consul-Index": "7", "X-Consul-KnownLeader": "false"}) as (queries, _):
         with pytest.raises(ConsulUnreachable, match="have no leader"):
             await queries.following(Selection("users"))(None, 0.0)
+
+
+async def test_an_answer_that_is_as_the_one_before_is_not_read_again() -> None:
+    body = (
+        '[{"Node": {"Datacenter": "dc1"}, "Service": {"ID": "a-1", "Service": "a", "Address": "10.0.0.1", "Port": 1}}]'
+    )
+    async with answering(200, body, {"X-Consul-Index": "7"}) as (queries, _):
+        query = queries.following(Selection("a"))
+        first, again = await query(None, 0.0), await query(7, 1.0)
+        assert first == (7, (Instance("a-1", "a", "10.0.0.1", 1, datacenter="dc1"),))
+        assert again[1] is first[1]
+
+
+async def test_tags_and_the_datacenter_are_asked_for_and_any_server_may_answer() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.Response(text="[]", headers={"X-Consul-Index": "7"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    consul = Consul(address=f"127.0.0.1:{runner.addresses[0][1]}", datacenter="own")
+    try:
+        async with Transport(consul) as transport:
+            queries = Queries(consul, transport)
+            await queries.following(Selection("a", ("b", "c d"), None, ("far",)))(7, 2.5)
+            await queries.instances(Selection("a", (), "1", ("far", "farther")))
+            await queries.instances(Selection("a"))
+    finally:
+        await runner.cleanup()
+    common = "/v1/health/service/a?passing=1&stale="
+    assert asked == [
+        f"{common}&tag=b&tag=c+d&dc=far&index=7&wait=2.5s",
+        f"{common}&dc=far",
+        f"{common}&dc=farther",
+        f"{common}&dc=own",
+    ]

@@ -14,6 +14,7 @@ import pytest
 import hrpc
 from hrpc import service
 from hrpc.consul import Client, connect
+from hrpc.consul.instances import InstancesQuery
 from hrpc.errors import ConsulUnreachable, ServiceNotFound
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
@@ -110,6 +111,24 @@ async def test_an_upstream_is_known_before_the_first_call_and_a_missing_one_is_t
     async with registry.registered(entry("warm", 1, 4001)), caller(consul, hrpc.with_upstreams("warm", "cold")):
         assert service.get("warm").port == 4001
     assert "upstream 'cold': no instance passes its checks yet" in capsys.readouterr().out
+
+
+async def test_upstreams_are_asked_for_all_at_once(consul: ConsulServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"crowd-{number}" for number in range(20)]
+    asked = asyncio.Barrier(len(names))
+    ask = InstancesQuery.__call__
+
+    async def together(self: InstancesQuery, index: int | None, wait: float) -> Any:
+        if index is None:
+            await asked.wait()
+        return await ask(self, index, wait)
+
+    monkeypatch.setattr(InstancesQuery, "__call__", together)
+    async with asyncio.timeout(20), caller(consul, hrpc.with_upstreams(*names)) as server:
+        assert server._running is not None
+        directory = server._running.parts.directory
+        assert directory is not None
+        assert {entry.name for entry in directory.entries if entry.kept} == set(names)
 
 
 async def test_a_sync_handler_finds_services_too(consul: ConsulServer, registry: Client) -> None:
