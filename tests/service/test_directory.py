@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import hrpc
+from hrpc import service
 from hrpc.abc import Selection
 from hrpc.errors import ServiceNotFound
 from hrpc.option import fold, with_server_name
@@ -16,7 +18,10 @@ from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
 from hrpc.service.directory import Directory, Wish
+from hrpc.testing.servers import ConsulServer
+from tests.eventually import eventually
 from tests.service.finding import Found, instance
+from tests.service.peers import caller
 
 
 class Clock:
@@ -167,3 +172,23 @@ async def test_the_services_are_those_that_have_the_tag(directory: Directory, fo
     assert await directory.names(None) == {"users-1": ("development",)}
     assert await directory.names(("a", "production")) == {"others": ("a", "production")}
     assert list(await directory.names("")) == ["bare", "others", "users-1"]
+
+
+async def test_a_running_server_ends_the_watch_of_what_it_does_not_use(
+    consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_LIMIT", 0.05)
+    async with caller(consul, hrpc.with_upstreams("kept")) as server:
+        with pytest.raises(ServiceNotFound):
+            service.get("dropped")
+        assert server._running is not None
+        client = server._running.parts.consul
+        assert client is not None
+
+        async def only_one() -> bool:
+            return list(client._watches) == list(client._running) == [Selection("kept", ("development",))]
+
+        await eventually(only_one)
+        assert len(client._watches) == 1
+        with pytest.raises(ServiceNotFound):
+            service.get("dropped")
