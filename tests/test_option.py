@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc.aio
 import pytest
@@ -270,3 +271,25 @@ def test_a_service_has_its_own_balancer_or_that_of_all() -> None:
     assert made.of("carts") == own
     assert (made.of("users").picker, made.of("users").eject_after) == ("p2c", 3)
     assert settings().balancers.of("users") == hrpc.BalancerSettings()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: hrpc.with_snapshot(""), "takes the path of a file"),
+        (lambda: hrpc.with_snapshot(7), "takes the path of a file"),  # type: ignore[arg-type]
+        (lambda: hrpc.with_snapshot("a\0b"), "takes the path of a file"),
+        (lambda: hrpc.with_snapshot("a", max_age=0), r"max_age=0\): takes seconds, 1 or more"),
+        (lambda: hrpc.with_snapshot("a", secrets="no"), "takes True or False"),  # type: ignore[arg-type]
+        (lambda: settings(hrpc.with_snapshot("a")), r"hrpc.with_snapshot needs hrpc.with_consul"),
+        (lambda: Consul(fail_fast="no"), "takes True, False or None"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_snapshot_that_cannot_be_is_refused_where_it_is_made(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        make()
+
+
+def test_a_snapshot_is_used_for_a_day_and_without_secrets_unless_said_otherwise(tmp_path: Path) -> None:
+    snapshot = settings(hrpc.with_consul(), hrpc.with_snapshot(tmp_path / "a")).snapshot
+    assert snapshot == (str(tmp_path / "a"), 86400.0, False)

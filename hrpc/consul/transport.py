@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import math
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -53,6 +55,8 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self.token_refused = False
         """Whether Consul does not know the token at the moment: it has expired, or was deleted."""
         self._used = self.token.value
+        self._look = asyncio.Lock()
+        self._looked = -math.inf
         self._on_token_change: list[Callable[[], None]] = []
         self._held: set[asyncio.Timeout] = set()
 
@@ -84,7 +88,12 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
 
     async def _refresh_token(self) -> None:
         if self.token.path is not None:
-            await asyncio.to_thread(self.token.refresh)
+            wanted = time.monotonic()
+            # Many requests can be denied at once: the look that the first of those who wait here takes is for all.
+            async with self._look:
+                if self._looked < wanted:
+                    self._looked = time.monotonic()
+                    await asyncio.to_thread(self.token.refresh)
         if self.token.value == self._used:
             return
         self._used = self.token.value

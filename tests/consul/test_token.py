@@ -163,6 +163,26 @@ async def test_a_request_that_is_denied_looks_for_another_token_at_once(
         assert transport.denied == 2
 
 
+async def test_many_that_are_denied_at_once_look_into_the_file_together(
+    agent: Scripted, file: Path, slow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    refresh = Token.refresh
+
+    def counted(self: Token) -> None:
+        nonlocal looks
+        looks += 1
+        refresh(self)
+
+    monkeypatch.setattr(Token, "refresh", counted)
+    agent.deny("first")
+    async with Transport(following(agent, file)) as transport:
+        file.write_text("second")
+        answers = await asyncio.gather(*(transport.request("GET", "/v1/kv/a") for _ in range(50)))
+        assert [answer.code for answer in answers] == [200] * 50
+        assert looks < 25
+
+
 async def test_a_token_that_consul_does_not_know_is_told_loudly_and_once(
     agent: Scripted, file: Path, slow: None, told: list[str]
 ) -> None:

@@ -256,6 +256,24 @@ async def test_an_agent_without_its_servers_is_an_outage_too(consul: ConsulServe
             assert configs.get("limit") == "20"
 
 
+@pytest.mark.parametrize("fail_fast", [None, False])
+async def test_a_denial_is_no_outage_unless_every_start_is_to_go_on(
+    consul: ConsulServer, path: Path, fail_fast: bool | None
+) -> None:
+    """A token that was taken away shows at the start, also where there is a snapshot."""
+    async with users_and_a_snapshot(consul, path):
+        pass
+    async with scripted() as guarded:
+        guarded.deny("gone")
+        at = Consul(address=guarded.address, token="gone", fail_fast=fail_fast)
+        server = a_server("caller", at, hrpc.with_snapshot(path))
+        if fail_fast is None:
+            await fails(server, "register: Consul at .* answers 403 .* has expired or was deleted")
+        else:
+            async with server as running:
+                assert running.port
+
+
 async def test_settings_of_a_database_are_in_the_snapshot_only_when_secrets_are_asked_for(
     own_consul: ConsulServer, redis_server: RedisServer, path: Path
 ) -> None:
