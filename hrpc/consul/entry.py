@@ -36,7 +36,7 @@ def body(registration: Registration, status: str = "passing") -> dict[str, Any]:
             "CheckID": check_id(registration),
             "Name": _check_name(registration),
             "Notes": _notes(registration.check),
-            "DeregisterCriticalServiceAfter": f"{registration.check.deregister_after:g}s",
+            "DeregisterCriticalServiceAfter": f"{_seconds(registration.check.deregister_after)}s",
             "Status": status,
             **_probe(registration.check),
         },
@@ -77,16 +77,22 @@ def _check_name(registration: Registration) -> str:
 
 def _probe(check: Check) -> dict[str, Any]:
     if check.kind == "ttl":
-        return {"TTL": f"{check.ttl:g}s"}
-    times = {"Interval": f"{check.interval:g}s", "Timeout": f"{check.timeout:g}s"}
+        return {"TTL": f"{_seconds(check.ttl)}s"}
+    times = {"Interval": f"{_seconds(check.interval)}s", "Timeout": f"{_seconds(check.timeout)}s"}
     if check.kind == "http":
         return {"HTTP": check.target, **times}
     return {"GRPC": check.target, "GRPCUseTLS": check.tls, "TLSSkipVerify": check.tls, **times}
 
 
 def _notes(check: Check) -> str:
-    removed = f"removed after {check.deregister_after:g} s of being critical"
+    removed = f"removed after {_seconds(check.deregister_after)} s of being critical"
     if check.kind == "ttl":
-        return f"told by the service every {check.interval:g} s, critical after {check.ttl:g} s without; {removed}"
-    asked = f"asked every {check.interval:g} s, which may take {check.timeout:g} s"
+        told = f"told by the service every {_seconds(check.interval)} s"
+        return f"{told}, critical after {_seconds(check.ttl)} s without; {removed}"
+    asked = f"asked every {_seconds(check.interval)} s, which may take {_seconds(check.timeout)} s"
     return f"{check.target}{' with TLS' if check.tls else ''} {asked}; {removed}"
+
+
+def _seconds(seconds: float) -> str:
+    """In full, to a thousandth: an agent takes no exponent."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")

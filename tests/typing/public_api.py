@@ -50,6 +50,10 @@ server = hrpc.new_server(
     hrpc.with_snapshot("/var/lib/orders/snapshot", max_age=3600, secrets=True),
     hrpc.with_databases(mysql.new(), redis.new(address="127.0.0.1", port=6379)),
     hrpc.with_health_check(),
+    hrpc.with_health_check(6688, kind="ttl"),
+    hrpc.with_registration(
+        version="1.4.2", zone="eu-1a", tagged_addresses={"wan": ("203.0.113.7", 443), "v6": "fd00::7"}
+    ),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
     hrpc.with_metrics(port=2112),
     hrpc.with_event_loop("uvloop"),
