@@ -24,7 +24,7 @@ GONE_WITHIN = 130.0
 """Seconds: until the check is critical, Consul's floor of 60, and the 30 of its looking for such instances."""
 
 
-async def test_lesson_5_kill_9_leaves_nothing_behind_whatever_the_kind_of_the_check(
+async def test_kill_9_leaves_nothing_behind_whatever_the_kind_of_the_check(
     own_consul: ConsulServer, tmp_path: Path, figures: Callable[..., None]
 ) -> None:
     consul = f'hrpc.with_consul(Consul(address="{own_consul.address}"))'

@@ -112,6 +112,8 @@ async def in_a_handler() -> None:
     assert_type(await mysql.get().query("SELECT 1"), list[dict[str, Any]])
     assert_type(await mysql.get().execute("DELETE FROM a"), Result)
     assert_type(await mysql.valid(), bool)
+    await server.enter_maintenance("upgrade")
+    await server.leave_maintenance()
     async with mysql.get().transaction() as transaction:
         assert_type(await transaction.query_one("SELECT 1"), dict[str, Any] | None)
     assert_type(redis.get(), Redis)
