@@ -12,7 +12,7 @@ from consul import base
 from hrpc.abc import Instance, Selection
 from hrpc.consul.instances import InstancesQuery, in_each_datacenter, refuse_leaderless
 from hrpc.consul.transport import Transport
-from hrpc.errors import ConsulUnreachable
+from hrpc.errors import ConsulError, ConsulUnreachable
 from hrpc.option import Consul
 
 T = TypeVar("T")
@@ -55,12 +55,18 @@ class Queries:
 
     async def instances(self, selection: Selection) -> tuple[Instance, ...]:
         """The instances that pass their checks, in the first datacenter of the selection that has any."""
-        found: tuple[Instance, ...] = ()
+        failed: ConsulError | None = None
         for one in in_each_datacenter(selection):
-            _, found = await InstancesQuery(self._transport, one, self._datacenter)(None, 0.0)
-            if found:
-                break
-        return found
+            try:
+                _, found = await self.following(one)(None, 0.0)
+            except ConsulError as error:
+                failed = failed or error
+            else:
+                if found:
+                    return found
+        if failed is not None:
+            raise failed
+        return ()
 
     def following(self, selection: Selection) -> InstancesQuery:
         """The query to follow a selection with, in one datacenter at most."""

@@ -164,6 +164,11 @@ async def test_real_datacenters_step_in_for_each_other(
                 await from_datacenters(["here"])
                 assert [each.port for each in mine.fetch_instances(selection)] == [4002]
             await from_datacenters(["there"])
+            unknown_first = selection._replace(datacenters=("nowhere", "there"))
+            assert [each.port for each in mine.fetch_instances(unknown_first)] == [4001]
+            await mine.instances(unknown_first).ready(5)
+            assert [each.port for each in mine.instances(unknown_first).value] == [4001]
+            mine.release(unknown_first)
             mine.release(selection)
             assert not mine._watches
             assert not mine._running
