@@ -21,11 +21,11 @@ from consul import base
 from loguru import logger
 
 from hrpc.consul import token
-from hrpc.consul.refusal import advice, refusal, unknown_token
+from hrpc.consul.refusal import advice, is_outage, refusal, unknown_token
 from hrpc.consul.requests import Requests
 from hrpc.consul.tls import GIVE_CERTIFICATE, client_context, tls_fault
 from hrpc.consul.token import Token
-from hrpc.errors import ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
+from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
 
 Params = Mapping[str, Any] | list[tuple[str, Any]] | None
@@ -275,9 +275,9 @@ def _at_once(params: Params) -> Params:
 
 
 async def until_answered(transport: Transport, limit: float) -> None:
-    """Waits until the agent answers at all, at most `limit` seconds: it may be starting at the same moment as we.
+    """Waits until the agent answers and has found its servers, at most `limit` seconds: both may be starting as we are.
 
-    Raises `ConsulUnreachable`, which says for how long it was tried.
+    Raises `ConsulUnreachable`, which says for how long it was tried, or `ConsulRefused`.
     """
     pause = 0.05
     loop = asyncio.get_running_loop()
@@ -285,11 +285,13 @@ async def until_answered(transport: Transport, limit: float) -> None:
     while True:
         try:
             await transport.request("GET", "/v1/status/leader")
-        except ConsulUnreachable as error:
-            if tls_fault(error.__cause__) is not None:
+        except ConsulError as error:
+            if not is_outage(error) or tls_fault(error.__cause__) is not None:
                 raise  # waiting mends no certificate
             tried = loop.time() - begun
             if tried + pause > limit:
+                if isinstance(error, ConsulRefused):
+                    raise
                 raise ConsulUnreachable(
                     f"{error} (tried for {tried:.1f} s); start Consul there, or change Consul(address=…) or "
                     "CONFIGS_ADDR"

@@ -11,8 +11,10 @@ from loguru import logger
 
 from hrpc.abc import Check, Registration, Selection
 from hrpc.consul import client, connect, watch
+from hrpc.errors import ConsulRefused
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
+from tests.consul.scripted import scripted
 from tests.eventually import eventually
 
 HOLD = 0.5
@@ -49,6 +51,29 @@ async def test_an_idle_watch_waits_longer_than_a_request_may_take_and_logs_nothi
         assert max(rounds) >= wait
         assert watched.report().error is None
     assert told == []
+
+
+async def test_a_start_waits_for_an_agent_that_has_not_found_its_servers_yet() -> None:
+    async with scripted() as young:
+        young.fail("/v1/status/", 500, "No known Consul servers")
+        with pytest.raises(ConsulRefused, match="No known Consul servers"):
+            async with connect(Consul(address=young.address, timeout=0.2)):
+                pass
+        tried = len(young.asked)
+        assert tried > 1
+        connecting = asyncio.create_task(_connected(Consul(address=young.address, timeout=10)))
+
+        async def tried_again() -> bool:
+            return len(young.asked) > tried + 1
+
+        await eventually(tried_again)
+        young.fail("/v1/status/", 200, '"127.0.0.1:8300"')
+        await asyncio.wait_for(connecting, 10)
+
+
+async def _connected(consul: Consul) -> None:
+    async with connect(consul):
+        pass
 
 
 async def test_the_removal_of_the_last_instance_is_seen_once_it_was_held(

@@ -24,7 +24,7 @@ _COMMON: dict[str, Any] = {
     # What agents of one machine must not share, and what makes one that was lost find the other again soon.
     "retry_interval": "1s",
     "performance": {"raft_multiplier": 1},
-    "gossip_lan": {"probe_interval": "200ms", "probe_timeout": "100ms", "suspicion_mult": 2},
+    "gossip_lan": {"probe_interval": "1s", "probe_timeout": "500ms", "suspicion_mult": 2},
 }
 
 
