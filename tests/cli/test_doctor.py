@@ -105,17 +105,20 @@ def test_a_service_that_can_start_has_no_problem_and_leaves_nothing_behind(comma
     assert agent.get(address, "/v1/agent/checks") == {}
 
 
-def test_the_entry_that_is_tried_is_never_seen_by_callers(command: Command, own_consul: ConsulServer) -> None:
-    service(command)
-    # The agent cannot connect to this one, so that the doctor has to wait and can be looked at.
-    process = command.start(
-        "doctor", "app", CONFIGS_ADDR=own_consul.address, HRPC_ADVERTISE="203.0.113.1", PYTHONUNBUFFERED="1"
-    )
-    seen = []
-    while process.running():
-        own = agent.get(own_consul.address, "/v1/agent/services")
-        seen += [entry["Tags"] for entry in own.values()]
-        assert agent.get(own_consul.address, "/v1/health/service/orders?passing") == []
+def test_the_entry_that_is_tried_is_never_seen_by_callers(
+    command: Command, own_consul: ConsulServer, free_port: int
+) -> None:
+    service(command, health=free_port)
+    with socket.socket() as silent:
+        # Takes the check's connection and does not answer, so that the doctor has to wait and can be looked at.
+        silent.bind(("127.0.0.9", free_port))
+        silent.listen()
+        process = command.start("doctor", "app", CONFIGS_ADDR=own_consul.address, HRPC_ADVERTISE="127.0.0.9")
+        seen = []
+        while process.running():
+            own = agent.get(own_consul.address, "/v1/agent/services")
+            seen += [entry["Tags"] for entry in own.values()]
+            assert agent.get(own_consul.address, "/v1/health/service/orders?passing") == []
     assert ["hrpc-doctor"] in seen
     assert process.wait(10) == 1
 
@@ -155,6 +158,9 @@ def test_a_service_that_runs_is_examined_where_it_runs(
     service(command, health=free_port)
     process = command.start("run", "app", CONFIGS_ADDR=own_consul.address, HRPC_ADVERTISE="127.0.0.1")
     port = process.line(lambda line: "serves on port" in line).partition("serves on port ")[2].partition(",")[0]
+    done = command("doctor", "app", CONFIGS_ADDR=own_consul.address)
+    assert ("ok", f"the agent reaches gRPC at 127.0.0.1:{port}") in of(findings(done), "address")
+
     service(command, int(port), free_port)
     done = command("doctor", "app", CONFIGS_ADDR=own_consul.address)
     assert done.returncode == 0, done.stdout

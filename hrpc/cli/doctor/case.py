@@ -27,6 +27,8 @@ class Case:
     """Ports that somebody listens on."""
     runs: bool = False
     """Whether those are the service itself."""
+    port: int | None = None
+    """The port that the running service has registered."""
 
     @property
     def server(self) -> Settings:

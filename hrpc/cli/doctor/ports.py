@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -38,7 +39,9 @@ async def ports(case: Case) -> list[Finding]:
         else:
             findings.append(ok("ports", f"{purpose}: {where} is free"))
     if case.taken:
-        case.runs = await _is_running(settings)
+        found = await _told_by(settings)
+        case.runs = found.get("server") == settings.server_name
+        case.port = found.get("entry", {}).get("port") if case.runs else None
         findings += [_taken(case, *each) for each in _ports(settings) if each[1] in case.taken]
     return findings
 
@@ -60,8 +63,8 @@ def _taken(case: Case, purpose: str, port: int, option: str) -> Finding:
     return problem("ports", f"{purpose}: {where}: end it, or take another port with {option}")
 
 
-async def _is_running(settings: Settings) -> bool:
-    """Whether the one that has the health port says that it is this service."""
+async def _told_by(settings: Settings) -> dict[str, Any]:
+    """What the one that has the health port tells of its registration; nothing when it is no service of hrpc's."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     headers = {"Authorization": f"Bearer {settings.debug.token}"} if settings.debug.token else {}
     url = f"http://{endpoint(host, settings.health_port or 0)}/debug/registration"
@@ -70,9 +73,10 @@ async def _is_running(settings: Settings) -> bool:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_LIMIT)) as session,
             session.get(url, headers=headers) as answer,
         ):
-            return bool(json.loads(await answer.read()).get("server") == settings.server_name)
-    except (aiohttp.ClientError, OSError, ValueError, AttributeError, TimeoutError):
-        return False
+            found = json.loads(await answer.read())
+    except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _holder(port: int) -> str:

@@ -43,6 +43,8 @@ async def reach(case: Case) -> list[Finding]:
         return [problem("address", str(error))]
     if case.taken and not case.runs:
         return [warning("address", f"{address}: not tried, because somebody else has the ports: free them first")]
+    if case.runs and not (case.port or settings.port):
+        return [warning("address", f"{address}: not tried, because the running service has not told its port")]
     async with _answered(case) as (port, health_port):
         entry = _entry(case, address, port, health_port)
         try:
@@ -83,7 +85,7 @@ async def _answered(case: Case) -> AsyncIterator[tuple[int, int | None]]:
     """The ports of the service: its own when it runs, else answered here for as long as the context lasts."""
     settings = case.server
     if case.runs:
-        yield settings.port, settings.health_port
+        yield case.port or settings.port, settings.health_port
         return
     servers = []
     try:
