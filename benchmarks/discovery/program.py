@@ -56,7 +56,7 @@ def caller(address: str, *options: hrpc.Option, upstreams: Sequence[str] = ()) -
         hrpc.with_server_name("caller"),
         hrpc.with_listen_port(0, "127.0.0.1"),
         hrpc.with_consul(Consul(address=address)),
-        hrpc.with_graceful_stop(drain_delay=0),
+        hrpc.with_graceful_stop(drain_delay=0, step_limit=30),
         *([hrpc.with_upstreams(*upstreams)] if upstreams else []),
         *options,
     )
