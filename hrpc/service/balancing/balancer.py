@@ -15,8 +15,9 @@ from hrpc.rpc.breaker import FAILURES
 from hrpc.service.balancing import zones
 from hrpc.service.balancing.consistent_hash import ConsistentHash
 from hrpc.service.balancing.ejection import Ejection
-from hrpc.service.balancing.endpoint import NEVER, Endpoint, Picker
+from hrpc.service.balancing.endpoint import NEVER, Endpoint
 from hrpc.service.balancing.least_loaded import LeastLoaded
+from hrpc.service.balancing.picker import Picker
 from hrpc.service.balancing.reports import EndpointReport, report
 from hrpc.service.balancing.round_robin import WeightedRoundRobin
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable
-from typing import Any, Protocol
+from collections.abc import Hashable
+from typing import Any
 
 import grpc
 
@@ -73,23 +73,3 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.instance.endpoint}>"
-
-
-class Picker(Protocol):
-    """Takes one endpoint for each call, of those whose `Endpoint.share` is above 0."""
-
-    def replace(self, endpoints: Collection[Endpoint]) -> None:
-        """Picks from these from now on: from all that are known, by their shares. At least one has a share."""
-
-    def next(self, key: str | None) -> Endpoint:
-        """The endpoint for a call; `key` is what a consistent hash is made of."""
-
-    def first(self, key: str | None, fits: Callable[[Endpoint], bool]) -> Endpoint | None:
-        """The same, of those that fit; None when none does. May take longer."""
-
-    def measured(self, endpoint: Endpoint, seconds: float, failed: bool) -> None:
-        """A call of this endpoint has taken so long. Only told when the picker `is_timed`."""
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether it wants to know how long calls take."""
