@@ -79,3 +79,16 @@ def test_every_variable_of_ours_that_the_package_reads_is_explained() -> None:
     read = set(re.findall(r"\"((?:HRPC|CONFIGS|CONSUL|POD|KUBERNETES|GRPC)_[A-Z_]+)\"", sources))
     options = (DOCS / "options.md").read_text()
     assert [name for name in sorted(read) if f"`{name}`" not in options] == []
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    for page in PAGES:
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+            assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
+
+
+def test_every_row_of_what_hurts_users_names_a_test() -> None:
+    text = (DOCS / "reliability.md").read_text().partition("## Longer tests")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "#" in line]
+    assert len(rows) >= 20
+    assert [row for row in rows if "::test_" not in row] == []
