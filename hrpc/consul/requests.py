@@ -18,6 +18,9 @@ _NAMED = {
     "/v1/kv/": "{key}",
     "/v1/health/service/": "{service}",
     "/v1/agent/service/deregister/": "{id}",
+    "/v1/agent/service/maintenance/": "{id}",
+    "/v1/agent/check/deregister/": "{id}",
+    "/v1/agent/check/pass/": "{id}",
 }
 
 
@@ -61,5 +64,7 @@ class Requests:
             "url.full": f"{self._base_uri}{path}",
             "url.template": template,
         }
-        begin = self.tracer.request_in_call if method == "GET" else self.tracer.request
+        # A heartbeat changes nothing, as long as all is well.
+        changes = method != "GET" and not path.startswith("/v1/agent/check/pass/")
+        begin = self.tracer.request if changes else self.tracer.request_in_call
         return begin(f"{method} {template}", attributes)
