@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeAlias
 
-from hrpc.status import RETRY_PUSHBACK
+from hrpc.status import RETRY_PUSHBACK, by_handler
 
 Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 
@@ -50,6 +50,7 @@ def message(details: object) -> str:
         return ""
     if not isinstance(details, str):
         raise TypeError(f"the details of a status take a str, not a {type(details).__name__}")
+    details = by_handler(details)
     if len(details) <= LONGEST_MESSAGE // 3 and details.isascii():
         return details
     data = details.encode("utf-8", "replace")  # half a character cannot be sent

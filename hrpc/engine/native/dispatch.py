@@ -20,6 +20,7 @@ from hrpc.engine.native.call import (
     UNIMPLEMENTED,
     NativeCall,
 )
+from hrpc.status import NOT_BEGUN
 
 if TYPE_CHECKING:
     from pygrpc_native import NativeGrpcFront
@@ -85,7 +86,7 @@ class Dispatch:
         """Cancels the calls that run now; their clients are told UNAVAILABLE."""
         for call in list(self._calls.values()):
             if not call.started:
-                call.fail(UNAVAILABLE, _STOPPING)
+                call.fail(UNAVAILABLE, NOT_BEGUN)
                 call.gone = True
             call.cancel()
 
@@ -114,7 +115,7 @@ class Dispatch:
                     ended.gone = True
                     ended.cancel()
             elif self._refuses:
-                front.fail(call_id, UNAVAILABLE, _STOPPING)
+                front.fail(call_id, UNAVAILABLE, NOT_BEGUN)
             else:
                 call = calls[call_id] = NativeCall(front, call_id, details)
                 call.task = create_task(self._methods[method_id](call, payload), context=context.copy())

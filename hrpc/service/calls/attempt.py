@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hrpc.service.calls.method import Method
 
 _OK = grpc.StatusCode.OK
+_CANCELLED_HERE = ("Locally cancelled by application!", "Cancelled upon garbage collection!")
 
 
 class Outcome(NamedTuple):
@@ -29,6 +30,11 @@ class Outcome(NamedTuple):
     """No connection was there to send it on."""
     refused: bool = False
     """It was sent, and refused before anybody saw it."""
+
+    @property
+    def cancelled_here(self) -> bool:
+        """Whether it was this side that has cancelled it; grpc.aio's `cancelled` is also true of the other."""
+        return self.code is grpc.StatusCode.CANCELLED and self.details in _CANCELLED_HERE
 
     @property
     def did_not_run(self) -> bool:
@@ -69,6 +75,11 @@ class Attempt:
         method.balancer.began(endpoint)
         self.real.add_done_callback(self._ended)
 
+    def is_connected(self) -> bool:
+        """Whether there is a connection to the instance now."""
+        state: grpc.ChannelConnectivity = self.endpoint.connection.channel.get_state()
+        return state is grpc.ChannelConnectivity.READY
+
     def answered(self) -> None:
         """Its response is there."""
         if self._call is not None:
@@ -101,8 +112,6 @@ class Attempt:
             call.ended(self, outcome)
 
     def _outcome(self, code: grpc.StatusCode, real: Any) -> Outcome:
-        if real.cancelled():
-            return Outcome(code)
         details = finished(real.details()) or ""
         state = self.endpoint.connection.channel.get_state()
         instance = self.endpoint.instance
@@ -110,5 +119,6 @@ class Attempt:
             code,
             details,
             refusals.is_connect_failure(code, details, state, instance.port),
-            refusals.is_refusal(code, details, state, KEEPALIVE_META in instance.meta),
+            # Only hrpc registers this, and keeps the words of a refusal from its handlers.
+            KEEPALIVE_META in instance.meta and refusals.is_refusal(code, details, finished(real.trailing_metadata())),
         )

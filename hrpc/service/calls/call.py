@@ -123,7 +123,9 @@ class Call:
                 assert self._error is not None
                 return self._error.initial_metadata()
             metadata = await attempt.real.initial_metadata()
-            if not attempt.real.done():
+            if not metadata and not attempt.is_connected():
+                await attempt.real.code()  # it was not sent, and its status is on its way
+            elif metadata and not attempt.real.done():
                 self._settle(attempt)
             if self._is_settled(attempt):
                 return metadata
@@ -186,7 +188,7 @@ class Call:
         """An attempt has ended; without an `outcome` it was answered."""
         if attempt is not self._attempt or self._cancelled:
             return
-        if outcome is not None and not attempt.real.cancelled():
+        if outcome is not None and not outcome.cancelled_here:
             if self._again(attempt, outcome):
                 return
             self._explain(outcome)
@@ -257,7 +259,8 @@ class Call:
             return
         limit = self.time_remaining()
         if not self._patient:
-            limit = min(channel.first_answer_limit(), *(() if limit is None else (limit,)))
+            longest = channel.first_answer_limit()
+            limit = longest if limit is None else min(limit, longest)
         loop = asyncio.get_running_loop()
         if self._pending is None:
             self._pending = loop.create_future()

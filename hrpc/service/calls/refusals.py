@@ -1,20 +1,17 @@
 """Which failures say that a call surely did not run; docs/adr says why each of them does.
 
 grpc.aio tells this in words only (measured with grpcio 1.85). A server may repeat such words that it has heard from yet
-another one, after its own handler has run; so where the connection can be asked, its state has to agree with them.
+another one, after its own handler has run. So a connect failure has to be one by the state of the connection as well;
+and a refusal counts only from a server of hrpc's, which lets no handler use these words (`hrpc.status.by_handler`).
 """
 
 from __future__ import annotations
 
 import grpc
 
+from hrpc.status import GOAWAY, NOT_BEGUN, REFUSED_STREAM, STOPPING
+
 _CONNECT = ("failed to connect to all addresses", "DNS resolution failed for ")
-_GOAWAY = "Stream removed (GOAWAY received;"
-"""Of streams above the last one that the server has looked at (RFC 9113, 6.8); of others it says "Socket closed"."""
-_REFUSED_STREAM = "Stream removed (RST_STREAM (Received RST_STREAM with error code 7))"
-"""RFC 9113, 8.7: a stream that is refused with it has not been processed."""
-_STOPPING = "CANCELLED"
-"""What gRPC's core answers to the calls that a server, which stops, had not handed to anybody."""
 
 
 def is_connect_failure(code: grpc.StatusCode, details: str, state: grpc.ChannelConnectivity, port: int) -> bool:
@@ -27,11 +24,10 @@ def is_connect_failure(code: grpc.StatusCode, details: str, state: grpc.ChannelC
     )
 
 
-def is_refusal(code: grpc.StatusCode, details: str, state: grpc.ChannelConnectivity, is_hrpc: bool) -> bool:
-    """Whether the server has refused the call before anybody there saw it. `is_hrpc`: it is a server of hrpc's."""
+def is_refusal(code: grpc.StatusCode, details: str, trailing_metadata: object) -> bool:
+    """Whether a server of hrpc's has refused the call before anybody there saw it."""
+    if trailing_metadata:
+        return False  # as nothing but a handler's answer has
     if code is grpc.StatusCode.UNAVAILABLE:
-        if details.startswith(_GOAWAY):
-            return state is not grpc.ChannelConnectivity.READY
-        return details == _REFUSED_STREAM
-    # Another server's handler might end so, too; hrpc answers every call that it has seen with words of its own.
-    return is_hrpc and code is grpc.StatusCode.CANCELLED and details == _STOPPING
+        return details in (REFUSED_STREAM, NOT_BEGUN) or details.startswith(GOAWAY)
+    return code is grpc.StatusCode.CANCELLED and details == STOPPING

@@ -39,7 +39,7 @@ class OneResponse(Call):
                     attempt.answered()
                     return response
         except BaseException:
-            self.cancel()  # who awaits it was cancelled, or the request cannot be written
+            self.cancel()  # as grpc.aio does when whoever awaits it is cancelled
             raise
 
 
@@ -64,6 +64,9 @@ class ManyResponses(Call):
             except grpc.aio.AioRpcError as error:
                 if self._is_settled(attempt):
                     raise self._failure(error) from None
+            except asyncio.CancelledError:
+                self.cancel()  # between two attempts grpc.aio has nothing to cancel
+                raise
             else:
                 return
 
@@ -76,6 +79,9 @@ class ManyResponses(Call):
             except grpc.aio.AioRpcError as error:
                 if self._is_settled(attempt):
                     raise self._failure(error) from None
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
             else:
                 if self._seen is not attempt and response is not grpc.aio.EOF:
                     self._settle(attempt)

@@ -1,0 +1,283 @@
+"""What a call of service.channel has is what a call of grpc.aio has, for all four kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+import hrpc
+from tests.echo import SERVICE
+from tests.eventually import eventually
+from tests.service.calls.fleet import Fleet, fleet
+from tests.service.calls.servers import bare
+
+KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
+CLASSES = {
+    "unary_unary": grpc.aio.UnaryUnaryCall,
+    "unary_stream": grpc.aio.UnaryStreamCall,
+    "stream_unary": grpc.aio.StreamUnaryCall,
+    "stream_stream": grpc.aio.StreamStreamCall,
+}
+
+
+class Peer:
+    """Serves each kind by three methods: one that answers, one that fails and one that waits until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Semaphore(0)
+        self.cancelled = asyncio.Semaphore(0)
+        self.metadata: list[dict[str, Any]] = []
+
+    async def _begin(self, requests: Any, context: Any) -> None:
+        if not isinstance(requests, bytes):
+            async for _ in requests:
+                pass
+        self.metadata.append(dict(context.invocation_metadata()))
+        await context.send_initial_metadata((("first", "1"),))
+        context.set_trailing_metadata((("last", "2"),))
+
+    async def _wait(self) -> None:
+        self.entered.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.release()
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        async def one(requests: Any, context: Any) -> bytes:
+            await self._begin(requests, context)
+            return b"x"
+
+        async def many(requests: Any, context: Any) -> AsyncIterator[bytes]:
+            await self._begin(requests, context)
+            for _number in range(2):
+                yield b"x"
+
+        async def fail(requests: Any, context: Any) -> bytes:
+            await self._begin(requests, context)
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, "too far", (("last", "3"),))
+            return b""
+
+        async def fail_many(requests: Any, context: Any) -> AsyncIterator[bytes]:
+            await fail(requests, context)
+            yield b""
+
+        async def wait(_: Any, __: Any) -> bytes:
+            await self._wait()
+            return b""
+
+        async def wait_many(_: Any, __: Any) -> AsyncIterator[bytes]:
+            await self._wait()
+            yield b""
+
+        found = {}
+        for kind in KINDS:
+            make = getattr(grpc, f"{kind}_rpc_method_handler")
+            is_many = kind.endswith("_stream")
+            found[f"{kind}-ok"] = make(many if is_many else one)
+            found[f"{kind}-fail"] = make(fail_many if is_many else fail)
+            found[f"{kind}-wait"] = make(wait_many if is_many else wait)
+        return found
+
+
+def begin(channel: grpc.aio.Channel, kind: str, what: str, **named: Any) -> Any:
+    request = iter([b"a"]) if kind.startswith("stream") else b"a"
+    return getattr(channel, kind)(f"/{SERVICE}/{kind}-{what}")(request, **named)
+
+
+async def all_of(made: Any) -> bytes:
+    if hasattr(made, "__aiter__"):
+        return b"".join([part async for part in made])
+    answer: bytes = await made
+    return answer
+
+
+@pytest.fixture
+async def peer() -> Peer:
+    return Peer()
+
+
+@pytest.fixture(params=["ours", "grpc.aio"])
+async def channel(request: pytest.FixtureRequest, peer: Peer) -> AsyncIterator[grpc.aio.Channel]:
+    """Both have to pass the same tests."""
+    async with bare(peer.handlers()) as port:
+        if request.param == "ours":
+            async with fleet((port,)) as found:
+                yield found.channel
+        else:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as plain:
+                yield plain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_that_is_answered(channel: grpc.aio.Channel, kind: str, peer: Peer) -> None:
+    told: list[Any] = []
+    made = begin(channel, kind, "ok", timeout=10, metadata=(("mine", "1"),))
+    assert isinstance(made, CLASSES[kind])
+    made.add_done_callback(told.append)
+    assert not made.done()
+    assert not made.cancelled()
+    assert 9 < made.time_remaining() <= 10
+    await made.wait_for_connection()
+    assert ("first", "1") in tuple(await made.initial_metadata())
+    assert await all_of(made) == (b"xx" if kind.endswith("_stream") else b"x")
+    assert await made.code() is grpc.StatusCode.OK
+    assert await made.details() == ""
+    assert ("last", "2") in tuple(await made.trailing_metadata())
+    assert isinstance(await made.debug_error_string(), str)
+    assert made.done()
+    assert not made.cancelled()
+    assert not made.cancel()
+    assert told == [made]
+    made.add_done_callback(told.append)
+    assert told == [made, made]
+    assert peer.metadata[-1]["mine"] == "1"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_that_fails(channel: grpc.aio.Channel, kind: str) -> None:
+    told: list[Any] = []
+    made = begin(channel, kind, "fail")
+    made.add_done_callback(told.append)
+    assert made.time_remaining() is None
+    with pytest.raises(grpc.aio.AioRpcError, match="too far") as caught:
+        await all_of(made)
+    assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
+    assert ("last", "3") in tuple(caught.value.trailing_metadata() or ())
+    assert await made.code() is grpc.StatusCode.OUT_OF_RANGE
+    assert await made.details() == "too far"
+    assert ("last", "3") in tuple(await made.trailing_metadata())
+    assert told == [made]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_of_which_only_the_code_is_asked(channel: grpc.aio.Channel, kind: str) -> None:
+    if kind.endswith("_stream"):
+        made = begin(channel, kind, "fail")
+        assert await made.code() is grpc.StatusCode.OUT_OF_RANGE
+    else:
+        assert await begin(channel, kind, "ok").code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_that_is_cancelled(channel: grpc.aio.Channel, kind: str, peer: Peer) -> None:
+    made = begin(channel, kind, "wait")
+    waiting = asyncio.ensure_future(all_of(made))
+    await peer.entered.acquire()
+    assert made.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert made.cancelled()
+    assert made.done()
+    assert not made.cancel()
+    assert await made.code() is grpc.StatusCode.CANCELLED
+    assert await made.details() == "Locally cancelled by application!"
+    await peer.cancelled.acquire()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_caller_that_is_cancelled_cancels_its_call(channel: grpc.aio.Channel, kind: str, peer: Peer) -> None:
+    made = begin(channel, kind, "wait")
+    waiting = asyncio.ensure_future(all_of(made))
+    await peer.entered.acquire()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert made.cancelled()
+    await peer.cancelled.acquire()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_deadline_of_a_call(channel: grpc.aio.Channel, kind: str, peer: Peer) -> None:
+    made = begin(channel, kind, "wait", timeout=0.2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await all_of(made)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await peer.cancelled.acquire()
+
+
+async def test_requests_that_raise_cancel_their_call(channel: grpc.aio.Channel, peer: Peer) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"a"
+        await peer.entered.acquire()
+        raise KeyError("broken")
+
+    made = channel.stream_unary(f"/{SERVICE}/stream_unary-wait")(broken())
+    with pytest.raises(asyncio.CancelledError):
+        await made
+    await peer.cancelled.acquire()
+
+
+# What only ours can do: the object stands for several attempts.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_object_stands_for_all_attempts(free_port: int, kind: str, peer: Peer) -> None:
+    async with bare(peer.handlers()) as port, fleet((free_port, port)) as found:
+        for number in range(2):
+            told: list[Any] = []
+            made = begin(found.channel, kind, "ok")
+            made.add_done_callback(told.append)
+            assert ("first", "1") in tuple(await made.initial_metadata())
+            await made.wait_for_connection()
+            assert await all_of(made) == (b"xx" if kind.endswith("_stream") else b"x")
+            assert await made.code() is grpc.StatusCode.OK
+            assert ("last", "2") in tuple(await made.trailing_metadata())
+            assert told == [made]
+            assert len(peer.metadata) == number + 1
+        assert found.counts["retries"] == 1
+
+
+async def test_a_call_that_nobody_waits_for_is_made_again_as_well(free_port: int, peer: Peer) -> None:
+    ended = asyncio.Queue[Any]()
+    async with bare(peer.handlers()) as port, fleet((free_port, port)) as found:
+        for _ in range(2):
+            begin(found.channel, "unary_unary", "ok").add_done_callback(ended.put_nowait)
+        for _ in range(2):
+            made = await ended.get()
+            assert await made.code() is grpc.StatusCode.OK
+            assert await made == b"x"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_is_cancelled_between_two_attempts(free_port: int, kind: str) -> None:
+    async with fleet((free_port,), hrpc.with_retry(5)) as found:
+        made = begin(found.channel, kind, "ok", wait_for_ready=True)
+        waiting = asyncio.ensure_future(all_of(made))
+        await eventually(lambda: is_true(found.counts["attempts"] >= 2))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert made.cancelled()
+        assert made.done()
+        assert await made.code() is grpc.StatusCode.CANCELLED
+        attempts = found.counts["attempts"]
+        await asyncio.sleep(0.1)  # longer than the pause before the next one
+        assert found.counts["attempts"] <= attempts + 1
+
+
+async def is_true(value: bool) -> bool:
+    return value
+
+
+async def test_what_a_call_counts_at_its_instance_ends_with_it(peer: Peer, free_port: int) -> None:
+    async with bare(peer.handlers()) as port, fleet((port, free_port)) as found:
+        for kind in KINDS:
+            for what in ("ok", "fail"):
+                await asyncio.gather(all_of(begin(found.channel, kind, what)), return_exceptions=True)
+            waiting = asyncio.ensure_future(all_of(begin(found.channel, kind, "wait")))
+            await peer.entered.acquire()
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        assert in_flight(found) == 0
+
+
+def in_flight(found: Fleet) -> int:
+    gc.collect()
+    return sum(endpoint.in_flight for endpoint in found.channel.balancer.endpoints)
