@@ -174,16 +174,20 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         # Consul adds up to a sixteenth of the wait (https://developer.hashicorp.com/consul/api-docs/features/blocking).
         limit = self.consul.timeout + wait * 17 / 16
         try:
-            async with self._session.request(
-                method,
-                # As it is: a path that was tidied up could lead to another endpoint.
-                yarl.URL(self.uri(path, self._scoped(params)), encoded=True),
-                allow_redirects=False,
-                data=data,
-                headers={**(headers or {}), "X-Consul-Token": self._used} if self._used else headers,
-                timeout=aiohttp.ClientTimeout(total=limit, sock_connect=self.consul.timeout),
-                server_hostname=self.consul.tls_server_name,
-            ) as response:
+            # Not by aiohttp's `total`: a task that is cancelled in the moment in which that runs out is not cancelled.
+            async with (
+                asyncio.timeout(limit),
+                self._session.request(
+                    method,
+                    # As it is: a path that was tidied up could lead to another endpoint.
+                    yarl.URL(self.uri(path, self._scoped(params)), encoded=True),
+                    allow_redirects=False,
+                    data=data,
+                    headers={**(headers or {}), "X-Consul-Token": self._used} if self._used else headers,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.consul.timeout),
+                    server_hostname=self.consul.tls_server_name,
+                ) as response,
+            ):
                 content = await response.read()
         except TimeoutError as error:
             self.reachable = False
