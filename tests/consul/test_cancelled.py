@@ -16,10 +16,11 @@ LIMIT = 0.05
 async def test_a_request_that_is_cancelled_when_its_time_has_run_out_is_cancelled() -> None:
     asked = asyncio.Event()
 
-    async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
-        await asyncio.Event().wait()
+        await reader.read()  # until the other side has closed
+        writer.close()
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
