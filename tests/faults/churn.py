@@ -47,12 +47,14 @@ class Churning:
             return  # the last one stays
         come = set() if gone else {slot}
         self.model = (self.model - gone) | come
+        began = time.monotonic()
         for each in gone:
             await self._put(f"deregister/{self.name}-{each.decode()}")
         for each in come:
             entry = {"ID": f"{self.name}-{each.decode()}", "Name": self.name, "Address": "127.0.0.1"}
             await self._put("register", **entry, Port=self._slots[each], Tags=["development"])
-        await self._seen(time.monotonic())
+        # What Consul has answered, it has told the watches as well; a list is held from some time before that.
+        await self._seen(time.monotonic() if self.model else began)
         self._used = set(self.model)
 
     async def _seen(self, began: float) -> None:

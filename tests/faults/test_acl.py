@@ -15,8 +15,8 @@ from hrpc.errors import ConsulPermissionDenied, HrpcError
 from hrpc.testing.servers import ConsulServer, consul_server
 from tests.eventually import eventually
 from tests.faults.acl import ACL, Owner
-from tests.faults.load import load
 from tests.faults.services import a_server
+from tests.load import load
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -18,8 +18,8 @@ from hrpc.testing.servers import ServerMissing
 from tests import agent as asked
 from tests.eventually import eventually
 from tests.faults.cluster import Cluster, cluster_behind_proxies, cluster_in_namespace
-from tests.faults.load import load
 from tests.faults.services import a_server
+from tests.load import load
 from tests.process import running, script
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

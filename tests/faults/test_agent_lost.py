@@ -13,8 +13,8 @@ from hrpc import service
 from tests import agent as asked
 from tests.eventually import eventually
 from tests.faults.conftest import Agent
-from tests.faults.load import load
 from tests.faults.services import a_server
+from tests.load import load
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

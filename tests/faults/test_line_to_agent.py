@@ -14,8 +14,8 @@ from hrpc.errors import ConsulError
 from tests import agent as asked
 from tests.eventually import eventually
 from tests.faults.conftest import Agent
-from tests.faults.load import load
 from tests.faults.services import a_server
+from tests.load import load
 from tests.proxy import Proxy, proxied
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

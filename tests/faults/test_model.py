@@ -77,5 +77,5 @@ async def test_what_200_channels_use_is_what_consul_says_while_their_instances_c
         wrong=answers.total() - answers["good"] - answers["none"],
     )
     assert set(answers) <= {"good", "none"}, answers
-    assert not held or min(held) > EMPTY_HOLD - SEEN_WITHIN
-    assert share(lags, 0.99) <= SEEN_WITHIN
+    assert not held or min(held) >= EMPTY_HOLD
+    assert share(lags, 0.99) <= SEEN_WITHIN + share(lateness, 0.99)

@@ -14,8 +14,8 @@ from hrpc import service
 from hrpc.testing.servers import ConsulServer
 from tests import agent
 from tests.eventually import eventually
-from tests.faults.load import load
 from tests.faults.services import a_server
+from tests.load import load
 from tests.process import Process, running, script
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]

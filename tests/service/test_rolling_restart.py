@@ -11,7 +11,7 @@ from hrpc import service
 from hrpc.testing.servers import ConsulServer
 from tests import agent
 from tests.eventually import eventually
-from tests.faults.load import load
+from tests.load import load
 from tests.process import Process, running, script
 from tests.service.peers import caller
 
