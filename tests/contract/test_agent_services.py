@@ -208,9 +208,10 @@ async def test_services_of_the_agent_are_filtered(agent: AgentClient) -> None:
 
 
 async def test_agent_says_who_it_is(agent: AgentClient) -> None:
-    config = (await agent.get("/agent/self")).body["Config"]
-    assert config["Datacenter"] == "dc1"
-    assert config["NodeName"]
+    own = (await agent.get("/agent/self")).body
+    assert own["Config"]["Datacenter"] == "dc1"
+    assert own["Config"]["NodeName"]
+    assert isinstance(own["DebugConfig"]["HTTPMaxConnsPerClient"], int)
     leader = (await agent.get("/status/leader")).body
     assert leader
     assert (await agent.get("/status/peers")).body == [leader]

@@ -20,7 +20,7 @@ from tests.faults.used import endpoints
 
 SLOTS = 5
 """Instances that a service has at most."""
-LIMIT = 10.0
+LIMIT = 30.0
 """Seconds after which a change that was not seen fails the test."""
 _LOOK = 0.002
 

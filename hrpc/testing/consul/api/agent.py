@@ -51,8 +51,10 @@ class AgentRoutes:
             "Server": True,
             "Version": self._version,
         }
+        limits = {"HTTPMaxConnsPerClient": 0}  # 0 is none, as in Consul
         member = {"Name": node["Node"], "Addr": node["Address"], "Status": 1}
-        return answer({"Config": config, "DebugConfig": {}, "Coord": None, "Member": member, "Stats": {}, "Meta": {}})
+        told = {"Config": config, "DebugConfig": limits, "Coord": None, "Member": member, "Stats": {}, "Meta": {}}
+        return answer(told)
 
     async def _services(self, request: web.Request) -> web.Response:
         visible = self._gate.allows(request)
