@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,6 +34,7 @@ class Call:
         "_attempt",
         "_callbacks",
         "_cancelled",
+        "_context",
         "_deadline",
         "_error",
         "_method",
@@ -197,6 +199,9 @@ class Call:
 
     def arrived(self) -> None:
         """The list of instances has changed, while it waits for one."""
+        self._context.run(self._look)
+
+    def _look(self) -> None:
         channel = self._method.channel
         if self._method.balancer.endpoints:
             self._disarm()
@@ -227,7 +232,8 @@ class Call:
         if pause is None:
             return False
         loop = asyncio.get_running_loop()
-        self._pending = loop.create_future()
+        if self._pending is None:
+            self._pending = loop.create_future()
         self._timer = loop.call_later(pause, self._go_on)
         return True
 
@@ -264,6 +270,8 @@ class Call:
         loop = asyncio.get_running_loop()
         if self._pending is None:
             self._pending = loop.create_future()
+        # Whoever brings the instances knows nothing of the request that is being served here.
+        self._context: Context = copy_context()
         channel.waiting.add(self)
         if limit is not None:
             self._timer = loop.call_later(limit, self._waited)

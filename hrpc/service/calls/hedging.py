@@ -58,8 +58,7 @@ class Hedged(UnaryUnary):
             self._running.remove(attempt)
         if self._cancelled or self._pending is None:
             return
-        is_answer = outcome is None or outcome.code not in _NO_ANSWERS
-        if not is_answer and (self._running or (pushback_of(attempt) is None and self._hedge(outcome))):
+        if outcome is not None and outcome.code in _NO_ANSWERS and self._goes_on(attempt, outcome):
             return
         self._attempt = attempt
         self._explain(outcome)
@@ -75,6 +74,14 @@ class Hedged(UnaryUnary):
         for attempt in running:
             attempt.real.cancel()
         return is_new
+
+    def _goes_on(self, failed: Attempt, outcome: Outcome) -> bool:
+        """Whether another attempt runs, or will."""
+        if self._running or (pushback_of(failed) is None and self._hedge(outcome)):
+            return True
+        self._disarm()
+        self._attempt = failed
+        return not outcome.cancelled_here and self._again(failed, outcome)
 
     def _began(self, attempt: Attempt) -> None:
         self._running.append(attempt)

@@ -69,4 +69,5 @@ class Method:
         """What the balancer goes by, when it goes by something of the call."""
         if self._hash_key is None or call.metadata is None:
             return None
-        return next((value for key, value in call.metadata if key == self._hash_key), None)
+        found = next((value for key, value in call.metadata if key == self._hash_key), None)
+        return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found

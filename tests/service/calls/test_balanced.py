@@ -100,6 +100,14 @@ async def test_a_failed_call_counts_once_whoever_waits_for_it() -> None:
         assert (endpoint.failures, endpoint.in_flight) == (1, 0)
 
 
+async def test_the_key_of_a_consistent_hash_may_be_bytes() -> None:
+    by_user = hrpc.with_balancer("consistent_hash", hash_key="user")
+    async with called(b"a") as a, called(b"b") as b, fleet([a, b], by_user) as found:
+        name = found.channel.unary_unary(f"/{SERVICE}/Name")
+        for user in map(str, range(20)):
+            assert await name(b"", metadata=(("user", user),)) == await name(b"", metadata=(("user", user.encode()),))
+
+
 async def test_p2c_hears_how_long_a_call_took_before_its_caller_asks_for_the_answer() -> None:
     gate = Gate()
 

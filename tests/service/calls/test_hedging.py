@@ -13,6 +13,7 @@ import hrpc
 from hrpc.errors import OptionError
 from tests.echo import SERVICE, call
 from tests.service.calls.fleet import fleet
+from tests.service.calls.servers import bare
 from tests.service.peers import called
 
 
@@ -141,6 +142,23 @@ async def test_a_hedged_call_waits_for_an_instance() -> None:
         await asyncio.sleep(0)
         found.listed.replace((port,))
         assert await waiting == b"quick"
+
+
+async def test_a_hedged_call_waits_until_its_instance_is_up(free_port: int) -> None:
+    async with fleet((free_port,), hedged("Ask")) as found:
+        waiting = asyncio.ensure_future(_awaited(call(found.channel, "Ask", wait_for_ready=True, timeout=20)))
+        async with asyncio.timeout(10):
+            while found.counts["attempts"] < 4:  # more than a call has otherwise
+                await asyncio.sleep(0.01)
+        async with bare({"Ask": grpc.unary_unary_rpc_method_handler(quick)}, free_port):
+            assert await waiting == b"quick"
+
+
+async def test_what_surely_did_not_run_is_made_again_at_the_only_instance(free_port: int) -> None:
+    async with fleet((free_port,), hedged("Ask")) as found:
+        with pytest.raises(grpc.aio.AioRpcError, match="1 of 1 known instances"):
+            await call(found.channel, "Ask")
+        assert found.counts["attempts"] == 3  # as of any other method
 
 
 @pytest.mark.parametrize("wrong", [{"methods": []}, {"methods": "a.B/C"}, {"methods": ["a b"]}])

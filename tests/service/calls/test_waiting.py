@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from hrpc import errors
+from hrpc import background_context, errors
 from hrpc.option.limits import BreakerSettings
 from hrpc.rpc.breaker import Breakers
 from tests.echo import SERVICE, call
@@ -177,3 +177,16 @@ async def test_each_attempt_counts_for_the_circuit_breaker_and_an_open_one_ends_
         assert await made.code() is grpc.StatusCode.UNAVAILABLE
         assert spans.begun == [f"127.0.0.1:{free_port}"] * 3 + [""]
         assert isinstance(spans.ended[-1][2], errors.BreakerOpen)
+
+
+async def test_a_call_that_waits_carries_the_request_that_it_is_made_for() -> None:
+    async def own_metadata(_: bytes, context: Any) -> bytes:
+        told = dict(context.invocation_metadata())
+        return str(told.get("hrpc_md_message")).encode()
+
+    async with called(b"a", Own=own_metadata) as port, fleet(None) as found:
+        with background_context():
+            waiting = asyncio.ensure_future(all_of(call(found.channel, "Own")))
+            await asyncio.sleep(0)
+        found.listed.replace((port,))
+        assert await waiting != b"None"
