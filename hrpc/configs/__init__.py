@@ -17,19 +17,21 @@ text that is not what it has to be is refused: the value before it is kept, and 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from hrpc import _runtime
-from hrpc.configs.center import Configs
 from hrpc.configs.key import cleaned
 from hrpc.configs.watching import Handler, Watching
 from hrpc.errors import NotInitialized
 
-__all__ = ["Configs", "Watching", "get", "ready", "set", "sget", "slot", "sready", "swatch", "watch"]
+if TYPE_CHECKING:
+    from hrpc.configs.center import Configs
+
+__all__ = ["Watching", "get", "ready", "set", "sget", "slot", "sready", "swatch", "watch"]
 
 T = TypeVar("T")
 
-slot = _runtime.Slot[Configs]("configs", "hrpc.with_consul(…)", NotInitialized)
+slot: _runtime.Slot[Configs] = _runtime.Slot("configs", "hrpc.with_consul(…)", NotInitialized)
 
 
 @overload

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
 from hrpc.abc import Watched
-from hrpc.configs.decoding import read
 from hrpc.errors import ConsulError, InvalidConfig, KeyNotExist
 
 T = TypeVar("T")
@@ -105,6 +104,8 @@ class Value(Generic[T]):
     def _take(self, text: bytes | None) -> None:
         with self._taking:
             if text != self._text:
+                from hrpc.configs.decoding import read  # which `import hrpc` does without
+
                 try:
                     self._value = NOTHING if text is None else read(self._kind, self._key.path, text)
                     self._error = None

@@ -16,7 +16,8 @@ from hrpc.option import Settings
 from hrpc.server.parts import Parts
 from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
-from hrpc.service.directory import Directory, Wish
+from hrpc.service.directory import Directory
+from hrpc.service.wish import Wish
 
 if TYPE_CHECKING:
     from hrpc.consul import Client

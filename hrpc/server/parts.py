@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hrpc import _runtime, configs
+from hrpc import _runtime
+from hrpc.configs.center import Configs
 from hrpc.health.state import Health
 from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
@@ -44,7 +45,7 @@ class Parts:
         """Set when the stop is to wait for nobody."""
         self.audit: AuditLog | None = None
         self.consul: Client | None = None
-        self.configs: configs.Configs | None = None
+        self.configs: Configs | None = None
         self.directory: Directory | None = None
         self.address_origin = ""
         """What says which address is registered."""

@@ -13,7 +13,8 @@ from loguru import logger
 
 from hrpc._runtime import Runtime
 from hrpc.abc import Database, Pool, StoredSettings
-from hrpc.configs import Configs, Watching
+from hrpc.configs import Watching
+from hrpc.configs.center import Configs
 from hrpc.errors import DatabaseError, InvalidConfig
 from hrpc.health.state import Health
 

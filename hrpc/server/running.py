@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from hrpc import configs, life, tasks
+from hrpc.configs.center import Configs
 from hrpc.engine.choice import chosen
 from hrpc.errors import HrpcError, StopError
 from hrpc.health.state import Phase
@@ -180,7 +181,7 @@ class Running:
         connections = await self._steps.enter("connections", self._connections())
         if s.consul is not None:
             self.parts.consul = await self._steps.enter("consul", _connected(s, s.consul))
-            self.parts.configs = configs.Configs(self.parts.consul, s.kv_prefix, s.server_name)
+            self.parts.configs = Configs(self.parts.consul, s.kv_prefix, s.server_name)
             self.parts.runtime.values[configs.slot] = self.parts.configs
         await self._steps.enter("discovery", discovering(self.parts, connections))
 

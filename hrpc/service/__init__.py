@@ -15,18 +15,32 @@ What is known of a service is followed from its first use on; `hrpc.with_upstrea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from hrpc import _runtime
 from hrpc.abc import Instance
 from hrpc.option import BalancerSettings
-from hrpc.service.changes import Change, Changes
-from hrpc.service.channel import Channel
-from hrpc.service.directory import Directory, Wish
-from hrpc.service.entry import Service
+from hrpc.service.wish import Wish
+
+if TYPE_CHECKING:
+    from hrpc.service.changes import Change, Changes
+    from hrpc.service.channel import Channel
+    from hrpc.service.directory import Directory
+    from hrpc.service.entry import Service
 
 __all__ = ["Change", "Changes", "Channel", "Instance", "Service", "channel", "get", "list", "ready", "watch"]
 
-slot = _runtime.Slot[Directory]("service", "hrpc.with_consul(…) or hrpc.with_static_services(…)")
+slot: _runtime.Slot[Directory] = _runtime.Slot("service", "hrpc.with_consul(…) or hrpc.with_static_services(…)")
+
+_MODULES = {"Change": "changes", "Changes": "changes", "Channel": "channel", "Service": "entry"}
+
+
+def __getattr__(name: str) -> Any:
+    # What calls are made with is a quarter of `import hrpc`, and nobody needs it before a server runs.
+    if name in _MODULES:
+        return getattr(import_module(f"hrpc.service.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def get(

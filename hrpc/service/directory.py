@@ -17,33 +17,13 @@ from hrpc.service.changes import Changes
 from hrpc.service.channel import Channel
 from hrpc.service.channels import Channels
 from hrpc.service.entry import Entry, Service
+from hrpc.service.wish import Wish
 
 IDLE_LIMIT = 600.0
 """Seconds after its last use for which a service is followed."""
 
 MOST_FOLLOWED = 4096
 """Selections that are followed at once; beyond, those are let go that have not been used for the longest time."""
-
-
-class Wish(NamedTuple):
-    """What a caller asks for; the directory makes a selection of it."""
-
-    name: str
-    tag: str | tuple[str, ...] | None = None
-    version: str | None = None
-    datacenters: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        tag: str | Sequence[str] | None = None,
-        version: str | None = None,
-        datacenters: Sequence[str] = (),
-    ) -> Wish:
-        """From the arguments of `hrpc.service.get` and the like."""
-        tags = tag if tag is None or isinstance(tag, str) else tuple(tag)
-        return cls(name, tags, version, (datacenters,) if isinstance(datacenters, str) else tuple(datacenters))
 
 
 class Followed(NamedTuple):
