@@ -24,8 +24,8 @@ from hrpc.option import BalancerSettings
 from hrpc.service.wish import Wish
 
 if TYPE_CHECKING:
+    from hrpc.service.balanced_channel import Channel
     from hrpc.service.changes import Change, Changes
-    from hrpc.service.channel import Channel
     from hrpc.service.directory import Directory
     from hrpc.service.entry import Service
 
@@ -33,7 +33,7 @@ __all__ = ["Change", "Changes", "Channel", "Instance", "Service", "channel", "ge
 
 slot: _runtime.Slot[Directory] = _runtime.Slot("service", "hrpc.with_consul(…) or hrpc.with_static_services(…)")
 
-_MODULES = {"Change": "changes", "Changes": "changes", "Channel": "channel", "Service": "entry"}
+_MODULES = {"Change": "changes", "Changes": "changes", "Channel": "balanced_channel", "Service": "entry"}
 
 
 def __getattr__(name: str) -> Any:

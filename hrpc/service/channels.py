@@ -8,10 +8,10 @@ from hrpc.metrics.measures import Measures
 from hrpc.option import BalancerSettings, Settings
 from hrpc.option.balancing import checked
 from hrpc.rpc.outgoing import Outgoing
+from hrpc.service.balanced_channel import Channel, Source
 from hrpc.service.balancing import EndpointReport
 from hrpc.service.calls import counts
 from hrpc.service.calls.counts import Counts
-from hrpc.service.channel import Channel, Source
 from hrpc.service.connections import Connections
 
 

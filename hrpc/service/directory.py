@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 from hrpc.abc import Discovery, Selection
 from hrpc.errors import ConsulError, ServiceNotFound
 from hrpc.option import BalancerSettings
+from hrpc.service.balanced_channel import Channel
 from hrpc.service.balancing import EndpointReport
 from hrpc.service.changes import Changes
-from hrpc.service.channel import Channel
 from hrpc.service.channels import Channels
 from hrpc.service.entry import Entry, Service
 from hrpc.service.wish import Wish

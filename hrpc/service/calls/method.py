@@ -14,7 +14,7 @@ from hrpc.service.calls.retries import Retries
 from hrpc.service.calls.signature import Signature
 
 if TYPE_CHECKING:
-    from hrpc.service.channel import Channel
+    from hrpc.service.balanced_channel import Channel
 
 
 class Method:

@@ -11,7 +11,7 @@ import hrpc
 from hrpc.abc import KEEPALIVE_META, Instance
 from hrpc.option import fold
 from hrpc.rpc.outgoing import Outgoing
-from hrpc.service.channel import Channel
+from hrpc.service.balanced_channel import Channel
 from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer

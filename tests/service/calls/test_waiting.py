@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from typing import Any
 
 import grpc
@@ -13,6 +12,7 @@ import pytest
 from hrpc import background_context, errors
 from hrpc.option.limits import BreakerSettings
 from hrpc.rpc.breaker import Breakers
+from hrpc.service import balanced_channel
 from tests.echo import SERVICE, call
 from tests.service.calls.fleet import Fleet, fleet
 from tests.service.calls.servers import bare
@@ -145,7 +145,7 @@ async def test_before_the_registry_has_answered_a_call_waits_for_that(monkeypatc
         found.listed.replace(())
         with pytest.raises(grpc.aio.AioRpcError, match="no instance passes its checks"):
             await waiting
-    monkeypatch.setattr(import_module("hrpc.service.channel"), "FIRST_ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(balanced_channel, "FIRST_ANSWER_LIMIT", 0.05)
     async with fleet(None) as found:
         with pytest.raises(grpc.aio.AioRpcError, match="Consul has not answered yet"):
             await call(found.channel, "Name")
