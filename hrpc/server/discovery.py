@@ -39,6 +39,7 @@ async def discovering(parts: Parts, connections: Connections) -> AsyncIterator[N
         try:
             yield
         finally:
+            channels.end()
             tidying.cancel()
 
 

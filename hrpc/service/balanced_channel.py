@@ -79,6 +79,8 @@ class Channel(grpc.aio.Channel):
         self.counts = Counts() if counts is None else counts
         self.waiting: set[Call] = set()
         """Calls that wait for an instance."""
+        self.is_ended = False
+        """Whether the server that calls has stopped, and no instance is to come."""
         self._source = source
         self._connections = connections
         self._outgoing = outgoing
@@ -145,6 +147,11 @@ class Channel(grpc.aio.Channel):
         """Whether the registry has answered."""
         return self._source.age() != float("inf")
 
+    def end(self) -> None:
+        """The server stops: who waits for an instance waits no more."""
+        self.is_ended = True
+        self._tell_waiting()
+
     def first_answer_limit(self) -> float:
         """Seconds for which a call waits when the registry has not answered."""
         return FIRST_ANSWER_LIMIT
@@ -153,6 +160,8 @@ class Channel(grpc.aio.Channel):
         """The error of a call for which there was no instance."""
         if self.balancer.endpoints:
             return self.unreachable("", code)
+        if self.is_ended:
+            return _error(code, f"service {self.name!r}: the server that calls it has stopped")
         return _error(code, f"service {self.name!r}: no instance passes its checks ({self._since()})")
 
     def unreachable(self, told: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
@@ -200,6 +209,9 @@ class Channel(grpc.aio.Channel):
             self._connections.give_back(endpoint.connection, id(self))
         self._turning.set()
         self._turning = asyncio.Event()
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
         for call in tuple(self.waiting):
             call.arrived()
 

@@ -51,6 +51,11 @@ class Channels:
                 return {row.endpoint: row for row in channel.balancer.rows()}
         return {}
 
+    def end(self) -> None:
+        """The server stops: calls that wait for an instance fail."""
+        for channel in self._channels.values():
+            channel.end()
+
     def measure(self, measures: Measures) -> None:
         """Adds what is told of the calls when metrics are scraped."""
         counts.measure(measures, lambda: self._counts)

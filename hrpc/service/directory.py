@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from hrpc.abc import Discovery, Selection
-from hrpc.errors import ConsulError, ServiceNotFound
+from hrpc.errors import ConsulError, NotRunning, ServiceNotFound
 from hrpc.option import BalancerSettings
 from hrpc.service.balanced_channel import Channel
 from hrpc.service.balancing import EndpointReport
@@ -120,9 +120,20 @@ class Directory:
 
     def channel(self, wish: Wish, balancer: BalancerSettings | None = None) -> Channel:
         """See `hrpc.service.channel`."""
+        if not self._is_on_loop():
+            raise NotRunning(
+                f"service.channel: calls to {wish.name!r} are made on the event loop of the server, not in a thread; "
+                "use grpc.insecure_channel(service.get(…).target()) there, or hrpc.from_thread.run(…) with a coroutine"
+            )
         entry = self.entry(wish)
         entry.kept = True
         return self._channels.channel(entry.selection, entry, balancer)
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def followed(self) -> list[Followed]:
         """All that is followed at the moment."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import hrpc
-from hrpc import service
+from hrpc import _runtime, service
 from hrpc.consul import Client
 from hrpc.errors import ConsulUnreachable, NotRunning, OptionError, ServiceNotFound, StartError
 from hrpc.option import Consul
@@ -193,3 +193,18 @@ async def test_a_listed_service_needs_no_consul_even_where_one_is_away(own_consu
         with pytest.raises(ConsulUnreachable):
             service.get("theirs")
         await asyncio.to_thread(own_consul.start)
+
+
+async def test_a_channel_belongs_to_the_event_loop() -> None:
+    async with a_server(hrpc.with_static_services({"users": ["127.0.0.1:4000"]})):
+        runtime = _runtime.current()
+        assert runtime is not None
+
+        def in_a_thread() -> None:
+            _runtime.enter_thread(runtime)
+            assert service.get("users").target() == "127.0.0.1:4000"
+            service.channel("users")
+
+        with pytest.raises(NotRunning, match=r"calls to 'users' are made on the event loop .*from_thread"):
+            await asyncio.to_thread(in_a_thread)
+        assert service.channel("users")

@@ -206,7 +206,7 @@ class Call:
         if self._method.balancer.endpoints:
             self._disarm()
             self._go_on()
-        elif not self._patient and channel.is_known:
+        elif not self._waits():
             self._refuse(channel.unavailable())
 
     def _explain(self, outcome: Outcome | None) -> None:
@@ -260,7 +260,7 @@ class Call:
 
     def _await_instance(self) -> None:
         channel = self._method.channel
-        if channel.is_known and not self._patient:
+        if not self._waits():
             self._refuse(channel.unavailable())
             return
         limit = self.time_remaining()
@@ -275,6 +275,10 @@ class Call:
         channel.waiting.add(self)
         if limit is not None:
             self._timer = loop.call_later(limit, self._waited)
+
+    def _waits(self) -> bool:
+        channel = self._method.channel
+        return not channel.is_ended and (self._patient or not channel.is_known)
 
     def _waited(self) -> None:
         left = self.time_remaining()

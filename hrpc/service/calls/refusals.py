@@ -11,7 +11,7 @@ import grpc
 
 from hrpc.status import GOAWAY, NOT_BEGUN, REFUSED_STREAM, STOPPING
 
-_CONNECT = ("failed to connect to all addresses", "DNS resolution failed for ")
+_CONNECT = ("failed to connect to all addresses", "DNS resolution failed for ", "errors resolving ")
 
 
 def is_connect_failure(code: grpc.StatusCode, details: str, state: grpc.ChannelConnectivity, port: int) -> bool:

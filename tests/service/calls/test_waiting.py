@@ -9,7 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from hrpc import background_context, errors
+import hrpc
+from hrpc import background_context, errors, service
+from hrpc.abc import Instance
 from hrpc.option.limits import BreakerSettings
 from hrpc.rpc.breaker import Breakers
 from hrpc.service import balanced_channel
@@ -18,6 +20,8 @@ from tests.service.calls.fleet import Fleet, fleet
 from tests.service.calls.servers import bare
 from tests.service.calls.test_call_objects import KINDS, Peer, all_of, begin
 from tests.service.peers import called
+
+SOON = hrpc.with_graceful_stop(drain_delay=0)
 
 
 class Spans:
@@ -190,3 +194,28 @@ async def test_a_call_that_waits_carries_the_request_that_it_is_made_for() -> No
             await asyncio.sleep(0)
         found.listed.replace((port,))
         assert await waiting != b"None"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_when_the_server_stops_no_call_waits_any_more(kind: str) -> None:
+    services = hrpc.with_static_services({"nobody": []})
+    where = hrpc.with_listen_port(0, host="127.0.0.1")
+    async with hrpc.new_server(hrpc.with_server_name("caller"), where, services, SOON) as server:
+        channel = service.channel("nobody")
+        made = begin(channel, kind, "ok", wait_for_ready=True)
+        waiting = asyncio.ensure_future(all_of(made))
+        await asyncio.sleep(0)
+        await server.stop()
+    with pytest.raises(grpc.aio.AioRpcError, match="service 'nobody': the server that calls it has stopped"):
+        await waiting
+    with pytest.raises(grpc.aio.AioRpcError, match="has stopped"):
+        await all_of(begin(channel, kind, "ok", wait_for_ready=True))
+
+
+async def test_a_name_that_is_not_found_is_told_as_other_instances_that_are_away() -> None:
+    async with fleet(()) as found:
+        found.listed.instances = [Instance("lost", "fleet", "lost.invalid", 4000)]
+        found.listed.callbacks[0]()
+        with pytest.raises(grpc.aio.AioRpcError, match=r"1 of 1 known instances .* lost\.invalid"):
+            await call(found.channel, "Name")
+        assert found.counts["attempts"] == 3
