@@ -34,15 +34,19 @@ async def discovery(parts: Parts, asked: Mapping[str, str]) -> Json:
     if parts.directory is None:
         return {"server": parts.name, "services": [], "note": _WITHOUT_CONSUL}
     wanted = asked.get("service")
-    followed = [each for each in parts.directory.followed() if wanted in (None, each.entry.name)]
+    entries = [entry for entry in parts.directory.entries if wanted in (None, entry.name)]
     listings: dict[Selection, tuple[Listed, ...] | Exception] = {}
     if parts.consul is not None:
-        listings = await _listings(parts.consul, [each.entry.selection for each in followed])
+        listings = await _listings(parts.consul, [entry.selection for entry in entries])
+    services = []
+    for entry in entries:
+        services.append(_service(parts.directory.followed(entry), listings.get(entry.selection)))
+        await asyncio.sleep(0)  # of many, each takes its time, and calls are served between them
     return {
         "server": parts.name,
         "consul": None if parts.consul is None else parts.consul.address,
         "snapshot": _snapshot(parts),
-        "services": [_service(each, listings.get(each.entry.selection)) for each in followed],
+        "services": services,
     }
 
 

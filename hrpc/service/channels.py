@@ -24,6 +24,7 @@ class Channels:
         self._outgoing = outgoing
         self._counts: dict[str, Counts] = {}
         self._channels: dict[tuple[Hashable, BalancerSettings], Channel] = {}
+        self._first: dict[Hashable, Channel] = {}
 
     def channel(self, key: Hashable, source: Source, balancer: BalancerSettings | None = None) -> Channel:
         """The channel to the instances of `source`, which `key` tells from others; balanced as the options say, or as
@@ -42,14 +43,13 @@ class Channels:
                 hedging=s.hedging,
                 counts=self._counts.setdefault(source.name, Counts()),
             )
+            self._first.setdefault(key, channel)
         return channel
 
     def rows(self, key: Hashable) -> dict[str, EndpointReport]:
         """What a channel to `key` gives to each ``host:port``; of several, the one that was made first."""
-        for (known, _), channel in self._channels.items():
-            if known == key:
-                return {row.endpoint: row for row in channel.balancer.rows()}
-        return {}
+        channel = self._first.get(key)
+        return {} if channel is None else {row.endpoint: row for row in channel.balancer.rows()}
 
     def end(self) -> None:
         """The server stops: calls that wait for an instance fail."""

@@ -135,9 +135,9 @@ class Directory:
         except RuntimeError:
             return False
 
-    def followed(self) -> list[Followed]:
-        """All that is followed at the moment."""
-        return [Followed(entry, self._channels.rows(entry.selection)) for entry in self.entries]
+    def followed(self, entry: Entry) -> Followed:
+        """What is known of one of `entries`, as it is at the moment."""
+        return Followed(entry, self._channels.rows(entry.selection))
 
     def watch(self, wish: Wish) -> Changes:
         """See `hrpc.service.watch`."""

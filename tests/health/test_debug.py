@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -32,6 +33,16 @@ async def ask(server: hrpc.Server, path: str, host: str = "127.0.0.1", **headers
         return response.status, await response.json()
 
 
+async def raw(server: hrpc.Server, *lines: str) -> str:
+    """The answer to what no proper client sends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.health_port)
+    writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1"))
+    try:
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
+
+
 @pytest.fixture
 def elsewhere() -> str:
     """An address of this machine that is not its loopback one."""
@@ -52,7 +63,7 @@ async def test_this_machine_sees_it_without_a_token() -> None:
         assert (await ask(server, "/debug/discovery", Host="localhost:6688"))[0] == 200
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Via"])
 async def test_what_a_proxy_passed_on_is_refused_without_the_token(header: str) -> None:
     async with a_server(hrpc.with_debug(TOKEN)) as server:
         status, body = await ask(server, "/debug/discovery", **{header: "for=127.0.0.1"})
@@ -69,6 +80,26 @@ async def test_a_request_for_another_host_is_refused_without_the_token() -> None
         status, body = await ask(server, "/debug/discovery", Host="orders.example.org")
         assert status == 403
         assert body["error"].startswith("the request is for the host 'orders.example.org' and not for localhost")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "says"),
+    [
+        ("GET /debug/discovery HTTP/1.0", ["Host: 127.0.0.1:6688"], "a proxy passed this on (HTTP/1.0)"),
+        ("GET /debug/discovery HTTP/1.0", [], "a proxy passed this on (HTTP/1.0)"),
+        ("GET http://localhost/debug/discovery HTTP/1.1", ["Host: orders.example.org"], "the request is for the host"),
+    ],
+)
+async def test_what_a_proxy_that_hides_sends_is_refused(request_line: str, headers: list[str], says: str) -> None:
+    async with a_server() as server:
+        assert says in await raw(server, request_line, *headers)
+
+
+async def test_a_token_that_is_no_text_is_a_wrong_one() -> None:
+    async with a_server(hrpc.with_debug(TOKEN)) as server:
+        answer = await raw(server, "GET /debug/discovery HTTP/1.1", "Host: localhost", "Authorization: Bearer \xff\xfe")
+        assert "403" in answer.partition("\r\n")[0]
+        assert "this is not the token" in answer
 
 
 async def test_others_are_refused_and_told_what_to_do_whatever_they_say_of_themselves(elsewhere: str) -> None:
