@@ -12,7 +12,7 @@ import click
 from loguru import logger
 
 from hrpc.cli.errors import UsageError
-from hrpc.errors import OptionError
+from hrpc.errors import ConsulError, ConsulUnreachable, OptionError
 from hrpc.option import Consul
 from hrpc.option.consul import from_environment
 
@@ -49,6 +49,15 @@ def chosen_consul(
         return replace(found, **changes)
     except OptionError as error:
         raise UsageError(f"--consul: {error}") from None
+
+
+def with_remedy(error: ConsulError) -> str:
+    """What it says and, where nobody answers, what to do; a handshake that fails says so itself."""
+    from hrpc.consul.tls import tls_fault
+
+    if not isinstance(error, ConsulUnreachable) or tls_fault(error.__cause__) is not None:
+        return str(error)
+    return f"{error}; start Consul there, or say where it is with --consul or CONFIGS_ADDR"
 
 
 def ask(asking: Coroutine[Any, Any, T]) -> T:

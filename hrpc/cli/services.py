@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hrpc.cli.consul import ask, chosen_consul, consul_options
+from hrpc.cli.consul import ask, chosen_consul, consul_options, with_remedy
 from hrpc.cli.errors import CommandError, UsageError
 from hrpc.cli.table import aligned
-from hrpc.errors import ConsulError
+from hrpc.errors import ConsulError, ConsulUnreachable
 from hrpc.option import Consul
 
 if TYPE_CHECKING:
@@ -49,9 +49,14 @@ async def _tell_once(consul: Consul, name: str | None, as_json: bool) -> None:
     from hrpc.consul.transport import Transport
 
     async with Transport(consul) as transport:
-        found = await _services(transport, name)
+        try:
+            found = await _services(transport, name)
+        except ConsulUnreachable as error:
+            raise CommandError(with_remedy(error)) from error
         if name is not None and not found[name]:
             raise CommandError(await _unknown(transport, name))
+        if not any(found.values()):
+            click.echo(f"hrpc: Consul at {transport.address} lists nothing, as far as the ACL token may see", err=True)
     click.echo(_json(found, indent=2) if as_json else _table(found, checks=name is not None))
 
 

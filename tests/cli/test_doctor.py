@@ -220,6 +220,11 @@ def test_a_token_that_consul_does_not_know_is_a_problem(command: Command, guarde
     assert "has expired or was deleted" in told
     assert given not in done.stdout
 
+    service(command)
+    lines = findings(command("doctor", "app", CONFIGS_ADDR=guarded.address, CONFIGS_TOKEN=given))
+    assert "add to the policy" not in str(lines)
+    assert [subject for level, subject, _ in lines if level == "problem"] == ["token"]
+
 
 def test_acls_without_a_token_are_a_warning(command: Command, guarded: ConsulServer) -> None:
     done = command("doctor", CONFIGS_ADDR=guarded.address)
@@ -306,7 +311,9 @@ def test_without_consul_the_rest_is_examined(command: Command, free_port: int) -
     lines = findings(done)
     assert done.returncode == 1
     [(level, told)] = of(lines, "consul")
-    assert (level, told) == ("problem", f"no answer from Consul at http://127.0.0.1:{free_port}: connection refused")
+    assert level == "problem"
+    assert told.startswith(f"no answer from Consul at http://127.0.0.1:{free_port}: connection refused; start Consul")
+    assert told.endswith("say where it is with --consul or CONFIGS_ADDR")
     assert [level for level, _ in of(lines, "ports")] == ["ok", "ok"]
     assert of(lines, "databases") == [("problem", "mysql: its settings are in Consul, which does not answer")]
     assert of(lines, "address") == of(lines, "rights") == []

@@ -132,3 +132,4 @@ def test_without_an_answer_it_is_one_line_and_code_1(command: Command, free_port
     done = command("services", "--consul", f"127.0.0.1:{free_port}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"hrpc: no answer from Consul at http://127.0.0.1:{free_port}: connection refused")
+    assert done.stderr.endswith("; start Consul there, or say where it is with --consul or CONFIGS_ADDR\n")

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from hrpc.cli.consul import with_remedy
 from hrpc.cli.doctor.case import Case
 from hrpc.cli.doctor.finding import Finding, ok, problem, warning
-from hrpc.errors import ConsulError, ConsulPermissionDenied
+from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulUnreachable
 from hrpc.option import Environment
 
 OLDEST = (1, 8)
@@ -29,7 +30,10 @@ async def agent(case: Case) -> list[Finding]:
         return [ok("consul", "the service uses none")]
     async with case.connect() as transport:
         asked = time.time()
-        leader = await transport.request("GET", "/v1/status/leader")
+        try:
+            leader = await transport.request("GET", "/v1/status/leader")
+        except ConsulUnreachable as error:
+            return [problem("consul", with_remedy(error))]
         took = time.time() - asked
         case.answers = True
         findings = [_leader(case, str(leader.body), took), clock(leader.headers, asked + took / 2)]

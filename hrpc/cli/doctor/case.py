@@ -23,6 +23,8 @@ class Case:
     connect: Callable[[], AbstractAsyncContextManager[Transport]]
     answers: bool = False
     """Whether Consul answers."""
+    token_is_known: bool = True
+    """Whether Consul knows the token that is given; when it does not, it denies everything."""
     taken: set[int] = field(default_factory=set)
     """Ports that somebody listens on."""
     runs: bool = False

@@ -20,11 +20,12 @@ from hrpc.errors import HrpcError
 LIMIT = 15.0
 """Seconds for one check; what waits for something in it has a limit of its own."""
 
-Needs = Literal["server", "consul"]
+Needs = Literal["server", "consul", "token"]
 
 
 class Check(NamedTuple):
-    """What is looked at, and what has to be there for it: a server to examine, a Consul that answers."""
+    """What is looked at, and what has to be there for it: a server to examine, a Consul that answers,
+    and one that knows the token."""
 
     subject: str
     look: Callable[[Case], Awaitable[list[Finding]]]
@@ -33,15 +34,16 @@ class Check(NamedTuple):
 
 _SERVER: frozenset[Needs] = frozenset({"server"})
 _CONSUL: frozenset[Needs] = frozenset({"consul"})
+_RIGHTS: frozenset[Needs] = frozenset({"server", "consul", "token"})
 
 CHECKS = (
     Check("versions", versions),
     Check("consul", agent),
     Check("token", token, _CONSUL),
     Check("ports", ports, _SERVER),
-    Check("address", reach, _SERVER | _CONSUL),
-    Check("rights", reading, _SERVER | _CONSUL),
-    Check("rights", keys, _SERVER | _CONSUL),
+    Check("address", reach, _RIGHTS),
+    Check("rights", reading, _RIGHTS),
+    Check("rights", keys, _RIGHTS),
     Check("databases", databases, _SERVER),
     Check("snapshot", snapshot, _SERVER),
 )
@@ -53,6 +55,8 @@ async def examine(case: Case) -> AsyncIterator[Finding]:
         if "server" in check.needs and case.settings is None:
             continue
         if "consul" in check.needs and not case.answers:
+            continue
+        if "token" in check.needs and not case.token_is_known:
             continue
         try:
             async with asyncio.timeout(LIMIT):

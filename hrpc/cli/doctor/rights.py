@@ -44,7 +44,9 @@ async def token(case: Case) -> list[Finding]:
             raise
         except ConsulPermissionDenied as error:
             if given:
-                return [problem("token", str(error))]
+                case.token_is_known = False
+                without = "; what it may do is looked at once Consul knows it" if case.settings else ""
+                return [problem("token", f"{error}{without}")]
             return [warning("token", "ACLs are on, and no token is given: Consul(token_file=…) or CONFIGS_TOKEN")]
         if answer.code == 404:
             return [warning("token", "Consul does not tell whether ACLs are on")]
