@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar, Union, cast
@@ -32,6 +33,9 @@ _WORDS = {
     type(None): "null",
 }
 _LISTS: tuple[Any, ...] = (list, set, frozenset, tuple, Sequence, Collection)
+
+_source: ContextVar[str] = ContextVar("source of a value", default="configs")
+"""What is read at the moment, for the log."""
 
 
 class Refused(ValueError):
@@ -56,11 +60,14 @@ def read(kind: type[T], key: str, text: bytes) -> T:
         value = json.loads(decoded, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise InvalidConfig(origin, None, "JSON", f"what is not JSON ({_place_of(error)})") from None
+    within = _source.set(origin)
     try:
         return decode(kind, value)
     except Refused as refused:
         reason = without(refused.reason, secrets(value, is_secret(key.rpartition("/")[2])))
         raise InvalidConfig.because(origin, refused.field or None, reason) from None
+    finally:
+        _source.reset(within)
 
 
 def decode(kind: type[T], value: Any, field: str = "") -> T:
@@ -230,7 +237,8 @@ def _dataclass(kind: Any, value: Any, field: str) -> Any:
     if unknown := sorted(set(value) - set(known)):
         from loguru import logger
 
-        logger.warning("configs: {} has no fields {}; they are ignored", kind.__qualname__, ", ".join(unknown))
+        place, them = _source.get(), ", ".join(unknown)
+        logger.warning("{}: {} has no fields {}; they are ignored", place, kind.__qualname__, them)
     try:
         return kind(**given)
     except Exception as error:  # checks of the class itself: whatever they raise refuses the value

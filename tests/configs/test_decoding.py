@@ -220,7 +220,7 @@ def test_an_error_shows_no_secret(kind: Any, value: Any, key: str) -> None:
 
 def test_unknown_fields_are_ignored_and_told(logged: list[str]) -> None:
     assert read(Limits, "limits", b'{"per_order": 3, "per_oder": 4, "other": 5}') == Limits(3)
-    assert logged == ["WARNING configs: Limits has no fields other, per_oder; they are ignored"]
+    assert logged == ["WARNING key 'limits': Limits has no fields other, per_oder; they are ignored"]
 
 
 def test_types_of_the_libraries_are_read_by_their_libraries() -> None:
