@@ -88,6 +88,7 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (lambda: hrpc.with_registration(weight=0), OptionError, "weight"),
         (lambda: hrpc.with_registration(meta={"a b": "c"}), OptionError, "meta key 'a b'"),
         (lambda: hrpc.with_registration(meta={"a": "x" * 513}), OptionError, "512 bytes"),
+        (lambda: hrpc.with_registration(meta={"consul-a": "b"}), OptionError, "begin with consul-"),
         (
             lambda: hrpc.with_registration(meta={str(n): "" for n in range(59)}),
             OptionError,
@@ -114,7 +115,7 @@ def test_new_server_without_a_name_fails_at_once() -> None:
         (
             lambda: hrpc.with_registration(tagged_addresses={"wan": ("a.b", 0)}),
             InvalidPort,
-            r"tagged_addresses\['wan'\]",
+            r"tagged_addresses\['wan'\] takes 1 to 65535$",
         ),
         (lambda: hrpc.with_registration(tagged_addresses={"wan": 5}), OptionError, "not 5"),  # type: ignore[dict-item]
         (lambda: hrpc.with_registration(tagged_addresses={"": "a.b"}), OptionError, "such as wan"),
@@ -283,9 +284,13 @@ def test_a_service_has_its_own_balancer_or_that_of_all() -> None:
         (lambda: hrpc.with_snapshot("a", secrets="no"), "takes True or False"),  # type: ignore[arg-type]
         (lambda: settings(hrpc.with_snapshot("a")), r"hrpc.with_snapshot needs hrpc.with_consul"),
         (lambda: Consul(fail_fast="no"), "takes True, False or None"),  # type: ignore[arg-type]
+        (lambda: Consul(timeout="5"), r"timeout='5'\): takes seconds"),  # type: ignore[arg-type]
+        (lambda: Consul(datacenter="dc 1"), r"datacenter 'dc 1': takes letters.* or CONFIGS_DATACENTER"),
+        (lambda: hrpc.with_static_services(""), "takes the path of a file, or a list"),
+        (lambda: hrpc.with_debug(loopback="no"), r"loopback='no'\)"),  # type: ignore[arg-type]
     ],
 )
-def test_a_snapshot_that_cannot_be_is_refused_where_it_is_made(make: Callable[[], object], says: str) -> None:
+def test_what_cannot_be_is_refused_where_it_is_made(make: Callable[[], object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
         make()
 

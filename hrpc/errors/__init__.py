@@ -75,10 +75,11 @@ class MissingServerName(OptionError):
 
 
 class InvalidPort(OptionError):
-    """A port outside 0 to 65535."""
+    """A port outside 0 to 65535, or outside 1 to 65535 where it is not one of this machine to be bound."""
 
-    def __init__(self, option: str, port: object) -> None:
-        super().__init__(f"invalid port number {port!r}: {option} takes 1 to 65535, or 0 for any free port")
+    def __init__(self, option: str, port: object, lowest: int = 0) -> None:
+        free = "" if lowest else ", or 0 for any free port"
+        super().__init__(f"invalid port number {port!r}: {option} takes 1 to 65535{free}")
         self.port = port
 
 

@@ -23,7 +23,7 @@ _METHOD = re.compile(r"/?[\w.]+(/\w+)?", re.ASCII)
 def port(option: str, number: object, lowest: int = 0) -> int:
     """A port from `lowest` to 65535."""
     if type(number) is not int or not lowest <= number <= 65535:
-        raise InvalidPort(option, number)
+        raise InvalidPort(option, number, lowest)
     return number
 
 

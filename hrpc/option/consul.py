@@ -14,6 +14,9 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 # https://developer.hashicorp.com/consul/api-docs/namespaces#name
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?", re.ASCII)
 
+# https://developer.hashicorp.com/consul/docs/agent/config/config-files#datacenter
+_DATACENTER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consul:
@@ -52,12 +55,17 @@ class Consul:
     def __post_init__(self) -> None:
         if self.address is not None:
             _url(self.address)
-        if not self.timeout > 0:
+        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float) or not self.timeout > 0:
             raise OptionError(f"Consul(timeout={self.timeout!r}): takes seconds above 0")
         if (self.client_cert is None) != (self.client_key is None):
             raise OptionError("Consul(client_cert=…, client_key=…): give both or none")
         if self.prefix is not None and any(part in ("", ".", "..") for part in self.prefix.split("/")):
             raise OptionError(f"Consul(prefix={self.prefix!r}): takes a KV path, names between single slashes")
+        if self.datacenter is not None and not _DATACENTER.fullmatch(self.datacenter):
+            raise OptionError(
+                f"Consul datacenter {self.datacenter!r}: takes letters, digits, hyphens and underscores "
+                "(from Consul(datacenter=…) or CONFIGS_DATACENTER)"
+            )
         for name, value in (("namespace", self.namespace), ("partition", self.partition)):
             if value is not None and not _NAME.fullmatch(value):
                 raise OptionError(

@@ -40,10 +40,10 @@ def with_debug(token: str | None = None, *, loopback: bool = True) -> Option:
     """
     if token is not None:
         checked_token("hrpc.with_debug(token=…)", token)
-    return Option("with_debug", {"debug": DebugSettings(token, _yes_or_no("hrpc.with_debug, loopback", loopback))})
+    return Option("with_debug", {"debug": DebugSettings(token, _yes_or_no("hrpc.with_debug", loopback, "loopback="))})
 
 
-def _yes_or_no(option: str, wanted: object) -> bool:
+def _yes_or_no(option: str, wanted: object, parameter: str = "") -> bool:
     if not isinstance(wanted, bool):
-        raise OptionError(f"{option}({wanted!r}): takes True or False")
+        raise OptionError(f"{option}({parameter}{wanted!r}): takes True or False")
     return wanted

@@ -104,6 +104,8 @@ def _meta(option: str, meta: Mapping[str, str]) -> dict[str, str]:
     for key, value in meta.items():
         if not isinstance(key, str) or not _META_KEY.fullmatch(key):
             raise OptionError(f"{option}: meta key {key!r} takes 1 to 128 of A-Z a-z 0-9 _ -")
+        if key.startswith("consul-"):
+            raise OptionError(f"{option}: meta key {key!r}: Consul keeps those that begin with consul- for itself")
         if key in OWN_META:
             instead = f": give {OWN_META[key]}" if OWN_META[key] else ""
             raise OptionError(f"{option}: meta key {key!r} is written by hrpc{instead}")

@@ -39,6 +39,8 @@ def with_static_services(services: Mapping[str, Sequence[str | Mapping[str, Any]
         hrpc.with_static_services("services.json")
     """
     if isinstance(services, str | os.PathLike):
+        if not os.fspath(services):
+            raise OptionError(f"{OPTION}(''): takes the path of a file, or a list of instances by name")
         return Option("with_static_services", {"static_services": StaticServices(path=os.fspath(services))})
     return Option("with_static_services", {"static_services": StaticServices(listed=read(OPTION, services))})
 
