@@ -75,8 +75,9 @@ async def upstreams_known(
         except ConsulError as error:
             if not patient:
                 raise
+            why = f": {error}" if limit else ""
             limit = 0.0
-            logger.warning("upstream {!r}: nothing is known of it until Consul answers: {}", entry.name, error)
+            logger.warning("upstream {!r}: nothing is known of it until Consul answers{}", entry.name, why)
             continue
         if not entry.instances:
             logger.warning("upstream {!r}: no instance passes its checks yet", entry.name)

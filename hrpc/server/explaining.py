@@ -202,7 +202,7 @@ def _described(instance: Instance) -> Json:
         "endpoint": instance.endpoint,
         "weight": instance.weight,
         "version": instance.version,
-        "zone": instance.zone,
+        "zone": instance.zone or None,
         "datacenter": instance.datacenter,
         "tags": list(instance.tags),
     }
