@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import grpc
@@ -13,8 +14,7 @@ T_co = TypeVar("T_co", covariant=True)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStats:
+class PoolStats(NamedTuple):
     """The connections of a pool at one moment: in use, idle, and how many callers wait for one."""
 
     used: int
@@ -22,8 +22,7 @@ class PoolStats:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSettings:
+class StoredSettings(NamedTuple):
     """A JSON object from the configuration center, with the key it was read from (for error messages)."""
 
     key: str
@@ -220,8 +219,7 @@ class KeyValue(Protocol):
         """The value of `key`, asked for now. Blocks the calling thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """How a registry finds out whether an instance is well. Durations are in seconds.
 
     `target` is a URL for kind "http", ``host:port/service`` of the standard gRPC health service for kind "grpc", and
@@ -241,8 +239,7 @@ class Check:
         return 3 * self.interval
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """What a service tells a registry about itself. Durations are in seconds."""
 
     id: str
@@ -253,7 +250,7 @@ class Registration:
     meta: Mapping[str, str]
     weight: int
     check: Check
-    tagged_addresses: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    tagged_addresses: Mapping[str, tuple[str, int]] = MappingProxyType({})
     """Further addresses by name, such as ``wan``: host and port."""
 
 

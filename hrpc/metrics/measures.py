@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Reading = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float]
 """A number; None when there is none now; with labels, a number for each value of the label, or tuple of values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """A number with a name, or several that labels tell apart. `read` is called in the event loop."""
 
     kind: Literal["counter", "gauge"]

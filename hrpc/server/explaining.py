@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ async def registration(parts: Parts, _: Mapping[str, str]) -> Json:
             "weight": entry.weight,
             "tags": list(entry.tags),
             "meta": dict(entry.meta),
-            "check": asdict(entry.check),
+            "check": entry.check._asdict(),
         },
     }
 
