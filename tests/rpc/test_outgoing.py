@@ -63,16 +63,16 @@ async def through_three(*metadata: tuple[str, str], timeout: float | None = None
 
 
 async def test_each_hop_has_less_of_the_deadline_than_the_one_before() -> None:
-    a, b, c = await through_three(timeout=5.0)
-    assert a["left"] > b["left"] > c["left"] > 4.0
+    a, b, c = await through_three(timeout=60.0)
+    assert a["left"] > b["left"] > c["left"] > 30.0
     # The message says the same, for services that read nothing else.
     of_message = json.loads(c["metadata"][METADATA_KEY])["request_timeout"] / 1e9
-    assert of_message == pytest.approx(c["left"], abs=0.2)
+    assert of_message == pytest.approx(c["left"], abs=10.0)
 
 
 async def test_a_deadline_of_the_message_alone_goes_on_as_one_of_grpc() -> None:
-    _, b, c = await through_three((METADATA_KEY, '{"trace_id":"go.1","request_timeout":4000000000}'))
-    assert 4.0 > b["left"] > c["left"] > 3.0
+    _, b, c = await through_three((METADATA_KEY, '{"trace_id":"go.1","request_timeout":60000000000}'))
+    assert 60.0 > b["left"] > c["left"] > 30.0
     assert (b["trace"], c["trace"]) == ("go.1", "go.1")
     assert (b["from"], c["from"]) == ("a", "b")
 
