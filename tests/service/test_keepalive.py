@@ -118,7 +118,8 @@ async def test_many_channels_to_a_service_open_no_more_files(consul: ConsulServe
         for _ in range(100):
             async with service.channel("level") as channel:
                 assert await call(channel, "Name") == b"a"
-        assert len(os.listdir("/proc/self/fd")) <= before
+        # A few may come with what else the process does, such as a further connection to Consul; not one for each.
+        assert len(os.listdir("/proc/self/fd")) < before + 20
 
 
 async def test_the_kernel_gives_up_on_an_instance_that_is_gone_long_before_tcp_would(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hrpc.service.calls.call import Call
     from hrpc.service.calls.method import Method
 
-_OK = grpc.StatusCode.OK
+_OK, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
 _CANCELLED_HERE = ("Locally cancelled by application!", "Cancelled upon garbage collection!")
 
 
@@ -103,13 +103,15 @@ class Attempt:
     def _tell(self, code: grpc.StatusCode, told: grpc.StatusCode, outcome: Outcome | None) -> None:
         method, call = self._method, self._call
         method.balancer.ended(self.endpoint, told, time.monotonic() - self._began)
-        if method.breaker is not None:
-            method.breaker.after(self._turn, told)
         if self._span is not None:
             self._span.end(code, None)
         self._call = None
-        if call is not None:
-            call.ended(self, outcome)
+        goes_on = call is not None and call.ended(self, outcome)
+        if method.breaker is not None:
+            # What did not run, and is made elsewhere, fails nobody: one instance that is away does not make the service
+            # one that fails.
+            is_mended = goes_on and outcome is not None and outcome.did_not_run
+            method.breaker.after(self._turn, _CANCELLED if is_mended else told)
 
     def _outcome(self, code: grpc.StatusCode, real: Any) -> Outcome:
         details = finished(real.details()) or ""

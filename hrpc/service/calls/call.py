@@ -186,16 +186,17 @@ class Call:
         else:
             self._tried = (endpoint,)
 
-    def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
-        """An attempt has ended; without an `outcome` it was answered."""
+    def ended(self, attempt: Attempt, outcome: Outcome | None) -> bool:
+        """An attempt has ended; without an `outcome` it was answered. Tells whether the call goes on without it."""
         if attempt is not self._attempt or self._cancelled:
-            return
+            return False
         if outcome is not None and not outcome.cancelled_here:
             if self._again(attempt, outcome):
-                return
+                return True
             self._explain(outcome)
         if self._pending is not None or self._callbacks is not None:
             self._finish()
+        return False
 
     def arrived(self) -> None:
         """The list of instances has changed, while it waits for one."""
@@ -313,7 +314,15 @@ class Call:
         self._resume()
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
+            self._call_back(callback)
+
+    def _call_back(self, callback: Callable[[Any], Any]) -> None:
+        # What it raises belongs to whoever has added it, not to those who await the call, nor to other callbacks.
+        try:
             callback(self)
+        except Exception as error:  # noqa: BLE001 - as asyncio treats the callbacks of a future
+            told = {"message": f"a callback of a call to {self._method.signature.path}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     def _resume(self) -> None:
         """What was to come has come: those who wait for it look again."""

@@ -52,20 +52,21 @@ class Hedged(UnaryUnary):
             self._pending = asyncio.get_running_loop().create_future()
             self._began(self._attempt)
 
-    def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def ended(self, attempt: Attempt, outcome: Outcome | None) -> bool:
         """The first good answer counts; failures only when no attempt is left that could do better."""
         if attempt in self._running:
             self._running.remove(attempt)
         if self._cancelled or self._pending is None:
-            return
+            return False
         if outcome is not None and outcome.code in _NO_ANSWERS and self._goes_on(attempt, outcome):
-            return
+            return True
         self._attempt = attempt
         self._explain(outcome)
         losers, self._running = self._running, []
         self._finish()
         for loser in losers:
             loser.real.cancel()
+        return False
 
     def cancel(self) -> bool:
         """Ends all attempts; False when it has ended already."""

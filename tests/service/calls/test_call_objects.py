@@ -157,6 +157,24 @@ async def test_a_call_that_fails(channel: grpc.aio.Channel, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_a_callback_that_fails_is_reported_and_harms_nobody(kind: str) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+
+    def fails(_: Any) -> None:
+        raise ValueError("a callback's own fault")
+
+    async with bare(Peer().handlers()) as port, fleet((port,)) as found:
+        ended: asyncio.Queue[Any] = asyncio.Queue()
+        made = begin(found.channel, kind, "ok")
+        made.add_done_callback(fails)
+        made.add_done_callback(ended.put_nowait)
+        assert await all_of(made)
+        assert await ended.get() is made
+    assert [str(each["exception"]) for each in reported] == ["a callback's own fault"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_call_of_which_only_the_code_is_asked(channel: grpc.aio.Channel, kind: str) -> None:
     if kind.endswith("_stream"):
         made = begin(channel, kind, "fail")

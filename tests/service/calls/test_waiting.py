@@ -168,19 +168,30 @@ async def test_each_attempt_has_a_span_of_its_own(free_port: int) -> None:
         }
 
 
-async def test_each_attempt_counts_for_the_circuit_breaker_and_an_open_one_ends_the_call(free_port: int) -> None:
-    breakers = Breakers(BreakerSettings(calls=3))
-    async with fleet((free_port,), breakers=breakers) as found:
+async def test_a_call_that_no_instance_takes_counts_once_for_the_circuit_breaker_and_an_open_one_ends_it(
+    free_port: int,
+) -> None:
+    breakers = Breakers(BreakerSettings(calls=2))
+    async with fleet((free_port,), hrpc.with_retry(2), breakers=breakers) as found:
         spans = traced(found)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(found.channel, "Name")
-        assert not isinstance(caught.value, errors.BreakerOpen)
+        for _ in range(2):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(found.channel, "Name")
+            assert not isinstance(caught.value, errors.BreakerOpen)
         made = call(found.channel, "Name")
         with pytest.raises(errors.BreakerOpen):
             await made
         assert await made.code() is grpc.StatusCode.UNAVAILABLE
-        assert spans.begun == [f"127.0.0.1:{free_port}"] * 3 + [""]
+        assert spans.begun == [f"127.0.0.1:{free_port}"] * 4 + [""]
         assert isinstance(spans.ended[-1][2], errors.BreakerOpen)
+
+
+async def test_an_instance_that_is_away_opens_no_circuit_breaker_while_another_one_answers(free_port: int) -> None:
+    breakers = Breakers(BreakerSettings())
+    async with called(b"a") as port, fleet((port, free_port), breakers=breakers) as found:
+        answers = await asyncio.gather(*(all_of(call(found.channel, "Name", timeout=20)) for _ in range(100)))
+        assert answers == [b"a"] * 100
+        assert found.counts["retries"] >= 20  # as many as would open it
 
 
 async def test_a_call_that_waits_carries_the_request_that_it_is_made_for() -> None:
