@@ -60,19 +60,23 @@ def read(kind: type[T], key: str, text: bytes) -> T:
         value = json.loads(decoded, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise InvalidConfig(origin, None, "JSON", f"what is not JSON ({_place_of(error)})") from None
-    within = _source.set(origin)
     try:
-        return decode(kind, value)
+        return decode(kind, value, source=origin)
     except Refused as refused:
         reason = without(refused.reason, secrets(value, is_secret(key.rpartition("/")[2])))
         raise InvalidConfig.because(origin, refused.field or None, reason) from None
+
+
+def decode(kind: type[T], value: Any, field: str = "", *, source: str = "configs") -> T:
+    """A value of JSON as a `kind`; the log names its `source`.
+
+    Raises `Refused`, and TypeError for a type that is not read here.
+    """
+    within = _source.set(source)
+    try:
+        return cast(T, _decode(kind, value, field))
     finally:
         _source.reset(within)
-
-
-def decode(kind: type[T], value: Any, field: str = "") -> T:
-    """A value of JSON as a `kind`. Raises `Refused`, and TypeError for a type that is not read here."""
-    return cast(T, _decode(kind, value, field))
 
 
 def is_secret(name: str) -> bool:

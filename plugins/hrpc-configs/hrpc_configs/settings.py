@@ -172,7 +172,8 @@ class _Loaded(Generic[T]):
 
     def _made(self, found: Merged) -> T:
         try:
-            return decoding.decode(self._kind, found.values)
+            sources = {name: None for names in found.origins.values() for name in names}
+            return decoding.decode(self._kind, found.values, source=", ".join(sources))
         except decoding.Refused as refused:
             path = tuple(refused.field.replace("[", ".[").split("."))
             while path and path not in found.origins:

@@ -166,3 +166,13 @@ def test_the_package_offers_itself_as_a_plugin() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     module, _, name = project["entry-points"]["hrpc.plugins"][project["name"]].partition(":")
     assert getattr(import_module(module), name) is Settings
+
+
+async def test_a_field_that_the_class_does_not_have_is_told_with_where_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text("per_oder = 1\n")
+    async with server(hrpc.with_plugins(Settings(Limits, file=file))):
+        pass
+    assert f"file '{file}': Limits has no fields per_oder; they are ignored" in capsys.readouterr().out
