@@ -95,12 +95,15 @@ def _show_next(address: str, orders: Instance | None, greeters: list[Instance], 
     screen.heading("Try, in another terminal")
     caller = orders or greeters[0]
     if orders is not None:
+        limits = f"http://{address}/v1/kv/development/services/orders/limits"
         screen.row("call", f"{os.path.relpath(sys.executable)} -m examples.client {orders.grpc}")
+        screen.row("change", f"""curl -X PUT -d '{{"cents": 100}}' {limits}""", "and call again: it is refused")
+        screen.row("explain", f"curl http://{orders.health}/debug/discovery")
     screen.row("probe", f"curl http://{caller.health}/healthx/readiness")
     screen.row(
         "measure", f"curl -s http://{caller.metrics}/metrics | grep -E '^(orders_placed|grpc_server_handled)_total'"
     )
-    screen.row("look up", f"curl 'http://{address}/v1/health/service/greeter?passing'")
+    screen.row("look up", f"{os.path.relpath(sys.executable)} -m hrpc.cli services greeter --consul {address}")
     screen.row("stop one", f"kill {greeters[0].process.pid}", "and call again: greeter2 answers alone")
     screen.row("read", f"tail -f {logs}/*.log")
 
