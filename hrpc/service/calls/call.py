@@ -253,6 +253,9 @@ class Call:
             else:
                 self._finish()  # with what the attempt before has said
             return
+        except Exception as error:  # noqa: BLE001 - of arguments that are wrong: nobody but its caller is to hear of it
+            self._refuse(_error(grpc.StatusCode.INTERNAL, f"the call cannot be made: {error!r}"))
+            return
         if self._attempt is not None:
             method.counts.retries += 1
         self._attempt = attempt

@@ -207,6 +207,18 @@ async def test_a_call_that_waits_carries_the_request_that_it_is_made_for() -> No
         assert await waiting != b"None"
 
 
+async def test_a_call_with_wrong_arguments_stops_neither_the_list_nor_the_calls_that_wait_beside_it() -> None:
+    async with called(b"a") as port, fleet(None) as found:
+        name = found.channel.unary_unary(f"/{SERVICE}/Name")
+        wrong: Any = (("a key without a value",),)
+        made = [name(b"", metadata=wrong), name(b""), name(b"", metadata=wrong), name(b"")]
+        waiting = asyncio.gather(*(each.code() for each in made))
+        found.listed.replace((port,))
+        internal, ok = grpc.StatusCode.INTERNAL, grpc.StatusCode.OK
+        assert await waiting == [internal, ok, internal, ok]
+        assert "not enough values to unpack" in (await made[0].details() or "")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_when_the_server_stops_no_call_waits_any_more(kind: str) -> None:
     services = hrpc.with_static_services({"nobody": []})
