@@ -240,8 +240,7 @@ class Client:
         hold: float = 0.0,
     ) -> Watch[T]:
         async def in_turn(index: int | None, wait: float) -> tuple[int, T]:
-            async with self._turns.turn(index, wait) as longest:
-                return await query(index, longest)
+            return await self._turns.ask(query, index, wait)
 
         watch = self._watches.get(key)
         if watch is None:

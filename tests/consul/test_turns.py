@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from loguru import logger
 
-from hrpc.abc import Selection
+from hrpc.abc import Instance, Selection, Watched
 from hrpc.consul import connect, turns
+from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer, consul_server
@@ -53,6 +54,61 @@ async def test_watches_take_turns_when_the_agent_takes_fewer_connections(launch:
     told = [line for line in warnings if "connections in turn" in line]
     assert len(told) == 1
     assert told[0].startswith("90 values are followed in Consul, on 45 connections in turn")
+
+
+async def test_those_who_wait_for_long_make_room_for_the_newest(launch: Launch, warnings: list[str]) -> None:
+    agent = launch(lambda: consul_server({"limits": {"http_max_conns_per_client": 60}}))
+    async with connect(Consul(address=agent.address)) as client, asyncio.timeout(60):
+        watches = [client.instances(Selection(f"old-{number}")) for number in range(45)]
+        for watch in watches:
+            await watch.ready(10)
+
+        async def all_held() -> bool:
+            return len(client._turns._long) == 45
+
+        await eventually(all_held)  # each for a minute, as there is a connection for each
+        assert not warnings
+        for number in range(10):
+            newest = client.instances(Selection(f"new-{number}"))
+            await newest.ready(10)
+            async with client.registered(entry(f"new-{number}", 1, 4001)):
+
+                async def seen(newest: Watched[Sequence[Instance]] = newest) -> bool:
+                    return len(newest.value) == 1
+
+                await eventually(seen, 5)
+        async with client.registered(entry("old-0", 1, 4001)):
+
+            async def seen_by_the_oldest() -> bool:
+                return len(watches[0].value) == 1
+
+            await eventually(seen_by_the_oldest, 5)
+        assert all(watch.report().error is None for watch in watches)
+    assert len([line for line in warnings if "connections in turn" in line]) == 1
+
+
+async def test_an_agent_that_was_away_is_asked_later_how_many_it_takes(
+    consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(Consul(address=consul.address)) as client:
+        away: ConsulUnreachable | None = ConsulUnreachable("away")
+        request = client._transport.request
+
+        async def away_once(method: str, path: str, *args: Any, **options: Any) -> Any:
+            nonlocal away
+            if path == "/v1/agent/self" and away is not None:
+                error, away = away, None
+                raise error
+            return await request(method, path, *args, **options)
+
+        monkeypatch.setattr(client._transport, "request", away_once)
+        for number in range(turns.FEW + 5):
+            await client.instances(Selection(f"later-{number}")).ready(10)
+
+        async def asked() -> bool:
+            return client._turns._most == 150
+
+        await eventually(asked)
 
 
 async def test_as_many_as_the_agent_takes_are_followed_at_once(consul: ConsulServer, warnings: list[str]) -> None:
