@@ -26,7 +26,8 @@ class Configs:
         self._own = f"{prefix}/services/{server_name}"
         self._keys: dict[str, Key] = {}
         self._values: dict[tuple[bool, str, Any], Value[Any]] = {}
-        self._first_use = threading.Lock()
+        self._first_uses: dict[str, threading.Lock] = {}
+        self._making = threading.Lock()
         self._deliveries: list[Delivery] = []
         self._group: asyncio.TaskGroup | None = None
 
@@ -97,17 +98,21 @@ class Configs:
         return self._values.setdefault((own, key, kind), value)
 
     def _key(self, path: str) -> Key:
-        with self._first_use:  # of several threads, one asks, and the others have its answer
+        key = self._keys.get(path)
+        if key is not None:
+            return key
+        with self._first_uses.setdefault(path, threading.Lock()):  # of several threads, one asks for all
             key = self._keys.get(path)
             if key is None:
-                followed = self._store.watch(path)
+                self._store.watch(path)
                 # Only this once: while Consul is silent, a fetch for each use would block the loop each time.
                 fetched: bytes | ConsulError | None
                 try:
                     fetched = self._store.fetch_key(path)
                 except ConsulError as error:
                     fetched = error
-                key = self._keys[path] = Key(path, followed, fetched)
+                key = self._made(path, fetched)
+        self._first_uses.pop(path, None)
         return key
 
     async def _fetch(self, path: str) -> None:
@@ -118,6 +123,11 @@ class Configs:
             fetched = await self._store.read(path)
         except ConsulError as error:
             fetched = error
-        with self._first_use:
-            if path not in self._keys:
-                self._keys[path] = Key(path, self._store.watch(path), fetched)
+        self._made(path, fetched)
+
+    def _made(self, path: str, fetched: bytes | ConsulError | None) -> Key:
+        with self._making:  # which is short: nothing is asked here, so that the event loop may wait for it
+            key = self._keys.get(path)
+            if key is None:
+                key = self._keys[path] = Key(path, self._store.watch(path), fetched)
+        return key

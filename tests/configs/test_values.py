@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import traceback
 from dataclasses import dataclass
 
@@ -175,3 +177,25 @@ def test_after_any_changes_it_is_the_newest_good_one_since_the_last_deletion(
         except InvalidConfig:
             found = "bad"
         assert found == expected
+
+
+async def test_the_event_loop_goes_on_while_a_thread_asks_for_another_key_or_the_same() -> None:
+    class Silent(Store):
+        asking, answering = threading.Event(), threading.Event()
+
+        async def read(self, key: str) -> bytes | None:
+            return b"b"
+
+        def fetch_key(self, key: str) -> bytes | None:
+            self.asking.set()
+            assert self.answering.wait(10), "the event loop was blocked"
+            return b"a"
+
+    store = Silent()
+    configs = center(store)
+    thread = asyncio.create_task(asyncio.to_thread(configs.get, "a", str))
+    await asyncio.to_thread(store.asking.wait, 10)
+    await configs.ready("a", "b")
+    assert (configs.get("a", str), configs.get("b", str)) == ("b", "b")
+    store.answering.set()
+    assert await thread == "b", "what came first counts"
