@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from loguru import logger
 
 from hrpc.consul.snapshot.contents import UnusableSnapshot
 from hrpc.errors import OptionError
+
+_UNFINISHED = ".hrpc-unfinished"
+
+LEFT_BEHIND = 3600.0
+"""Seconds after which nobody writes any more a file that was never finished."""
 
 
 def check(path: Path) -> None:
@@ -56,9 +62,19 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         )
 
 
+def tidy(path: Path) -> None:
+    """Removes what writers have left behind that were killed while they wrote. Raises `OSError`."""
+    with os.scandir(path.parent) as found:
+        for each in found:
+            if each.name.startswith(f".{path.name}.") and each.name.endswith(_UNFINISHED):
+                with suppress(FileNotFoundError):
+                    if time.time() - each.stat(follow_symlinks=False).st_mtime > LEFT_BEHIND:
+                        os.unlink(each.path)
+
+
 def write(path: Path, data: bytes) -> None:
     """Puts a new file in the place of the old one, readable by its owner only. Raises `OSError`."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 600
+    descriptor, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)  # with mode 600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Snapshot:
             return
         self._changed.clear()
         self._confirmed = False
+        # Also what was let go of is kept for its time, but not for ever.
+        self._keys, self._services = self._fresh(self._keys), self._fresh(self._services)
         contents = Contents(self._origin, dict(self._keys), dict(self._services))
         try:
             await asyncio.to_thread(self._write_now, contents)
@@ -134,6 +137,8 @@ class Snapshot:
 
     def _load(self) -> None:
         file.check(self.path)
+        with suppress(OSError):  # of another user's: it stays, and is in nobody's way
+            file.tidy(self.path)
         try:
             data = file.read(self.path)
             found = None if data is None else decode(data)
@@ -167,8 +172,7 @@ class Snapshot:
         return kept
 
     def _write_now(self, contents: Contents) -> None:
-        young = Contents(contents.origin, self._fresh(contents.keys), self._fresh(contents.services))
-        file.write(self.path, encode(young if self._settings.secrets else without_secrets(young)))
+        file.write(self.path, encode(contents if self._settings.secrets else without_secrets(contents)))
 
     def _fresh(self, stored: Any) -> dict[Any, Stored[Any]]:
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,16 @@ def test_a_place_where_no_file_can_be_is_told_at_the_start(path: Path, monkeypat
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OptionError, match="this user cannot write in"):
         file.check(path)
+
+
+def test_what_a_writer_left_behind_that_was_killed_is_removed_later(path: Path) -> None:
+    now = time.time()
+    for name, age in (
+        (".snapshot.a.hrpc-unfinished", 4000),
+        (".snapshot.b.hrpc-unfinished", 10),
+        (".snapshot.c", 4000),
+    ):
+        (path.parent / name).touch()
+        os.utime(path.parent / name, (now - age, now - age))
+    file.tidy(path)
+    assert sorted(each.name for each in path.parent.iterdir()) == [".snapshot.b.hrpc-unfinished", ".snapshot.c"]

@@ -232,3 +232,16 @@ async def test_a_disk_that_is_full_is_told_once_and_costs_nothing_but_the_file(
 async def test_a_folder_that_is_not_there_fails_the_start(clock: Clock) -> None:
     with pytest.raises(OptionError, match="there is no folder '/nowhere'"):
         await a_snapshot(Path("/nowhere/snapshot"), clock).load()
+
+
+async def test_what_is_followed_no_more_is_forgotten_when_it_is_too_old(path: Path, clock: Clock) -> None:
+    snapshot = a_snapshot(path, clock)
+    await snapshot.load()
+    for number in range(100):
+        snapshot.remember(f"production/once-{number}", b"", clock.now)
+    await snapshot.write()
+    assert len(snapshot._keys) == 100
+    clock.now += 3601
+    snapshot.remember("production/limit", b"20", clock.now)
+    await snapshot.write()
+    assert list(snapshot._keys) == ["production/limit"]
