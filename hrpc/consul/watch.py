@@ -28,7 +28,7 @@ EMPTY_HOLD = 5.0
 token that has lost its rights, gives an empty list, too."""
 LOST_AFTER = 5.0
 """Seconds of errors after which another datacenter counts."""
-_SHORTEST_ROUND = 0.02
+_SHORTEST_ROUND, _AT_ONCE = 0.02, 0.05
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
@@ -118,16 +118,22 @@ class Watch(Generic[T]):
 
     async def run(self) -> None:
         """Follows the value until cancelled; heals for ever."""
-        failures = 0
+        failures = unheld = 0
         while True:
+            began, index = time.monotonic(), self._index
             try:
-                self._index = await self._round(self._index)
+                self._index = await self._round(index)
             except ConsulError as error:
                 self._failed(error)
                 await asyncio.sleep(backoff(failures))
                 failures += 1
-            else:
-                failures = 0
+                continue
+            failures = 0
+            # One without an index, or with the same one at once, is not Consul's, which would hold the query.
+            at_once = self._index == index and time.monotonic() - began < _AT_ONCE
+            unheld = unheld + 1 if self._index is None or at_once else 0
+            if unheld > 1:
+                await asyncio.sleep(backoff(unheld - 2))
 
     def _failed(self, error: ConsulError) -> None:
         if self.error is None:

@@ -81,6 +81,25 @@ async def test_an_index_that_goes_backwards_or_is_not_above_zero_starts_again() 
         assert watching.value == ("e",)
 
 
+@pytest.mark.parametrize("answer", [(0, ("a",)), (-4, ("a",)), (8, ("a",))])
+async def test_a_source_that_never_holds_a_query_is_asked_less_and_less_often(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between that keeps answers, or takes the index away: with a thousand names it would be a flood."""
+    pauses: list[int] = []
+
+    def paused(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(watch, "backoff", paused)
+    script = Script(*[answer] * 8, (9, ("b",)))
+    async with watched(script) as watching:
+        await asyncio.wait_for(script.exhausted.wait(), 5)
+        assert watching.value == ("b",)
+    assert pauses in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6])
+
+
 ANSWERS = st.one_of(
     st.just(ConsulUnreachable("away")),
     st.tuples(st.integers(-3, 12), st.lists(st.sampled_from("abc"), unique=True).map(tuple)),
