@@ -40,7 +40,11 @@ async def beat(transport: Transport, registration: Registration, put_again: Call
 async def _pass(transport: Transport, registration: Registration) -> bool:
     """Whether the agent has the check that was told to pass."""
     try:
-        response = await transport.request("PUT", f"/v1/agent/check/pass/{entry.check_id(registration)}")
+        # Of three in the time of the check, one that hangs must not take the place of the others.
+        async with asyncio.timeout(registration.check.interval):
+            response = await transport.request("PUT", f"/v1/agent/check/pass/{entry.check_id(registration)}")
+    except TimeoutError:
+        raise ConsulUnreachable(f"no answer from Consul at {transport.address}") from None
     except ConsulRefused as error:
         # An agent has no code for it: 500 with these texts in Consul 1.8, 404 in later versions.
         if "associated TTL" in str(error) or "nknown check" in str(error):

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
+
 from hrpc.abc import Check, Registration
 from hrpc.consul import connect, entry
 from hrpc.option import Consul
@@ -83,6 +85,34 @@ async def test_a_service_that_hangs_turns_critical_and_passes_again_when_it_goes
             return check is not None and check["Status"] == "passing"
 
         await eventually(passes, BACK_WITHIN)
+
+
+async def test_one_word_that_gets_lost_does_not_make_a_ttl_check_flap(
+    either: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With five seconds for a request and three for the check, waiting for an answer would be too long."""
+    registration = told("lost")
+    async with connect(Consul(address=either.address)) as client:
+        send, passes = client._transport.request, 0
+        third = asyncio.Event()
+
+        async def request(method: str, path: str, *args: Any, **options: Any) -> Any:
+            nonlocal passes
+            if path.startswith("/v1/agent/check/pass/"):
+                passes += 1
+                if passes == 1:
+                    await asyncio.sleep(5)
+                if passes == 4:
+                    third.set()
+            return await send(method, path, *args, **options)
+
+        monkeypatch.setattr(client._transport, "request", request)
+        async with client.registered(registration):
+            done = asyncio.Event()
+            looking = asyncio.create_task(statuses(either, registration, done))
+            await asyncio.wait_for(third.wait(), 15)
+            done.set()
+            assert await looking == {"passing"}
 
 
 async def test_a_ttl_check_that_the_agent_does_not_know_is_registered_again_at_once(either: Agent) -> None:
