@@ -60,14 +60,14 @@ class Registrar:
         self._maintenance = Maintenance(transport)
         self._bears = bears
         self._was_present = False
-        self._renew = False
+        self._tokens = self._token_of_entry = 0
         self._writing = asyncio.Lock()
         transport.on_token_change(self._token_changed)
 
     def _token_changed(self) -> None:
         # The agent keeps the entry at its servers with the token that it was registered with. The keeper's query ends
         # at the same moment.
-        self._renew = True
+        self._tokens += 1
 
     def report(self) -> RegistrationReport | None:
         """How the registration stands; None while nothing is registered."""
@@ -117,7 +117,7 @@ class Registrar:
         try:
             if not self._transport.reachable and self._bears(away):
                 raise away  # to be waited for by the keeper, and not by the start
-            await self._put(registration)
+            await self._put_whole(registration)
         except ConsulError as error:
             if not self._bears(error):
                 raise
@@ -186,7 +186,7 @@ class Registrar:
 
     async def _wrong(self, registration: Registration, found: Mapping[str, Any]) -> str | None:
         """What the agent has other than it should; None when nothing. Maintenance is put right on the way."""
-        if self._renew:
+        if self._token_of_entry != self._tokens:
             return "is to be renewed with another token"
         if not entry.is_same(found, registration):
             return "was changed in Consul"
@@ -211,6 +211,10 @@ class Registrar:
 
     async def _put_again(self, registration: Registration, why: str) -> None:
         logger.warning("registration: {!r} {}, registering it again", registration.name, why)
+        await self._put_whole(registration)
+        self._puts_again += 1
+
+    async def _put_whole(self, registration: Registration) -> None:
         # Cancelled half-way, the agent could still take the request in after the deregistration that follows.
         putting = asyncio.ensure_future(self._put(registration))
         try:
@@ -219,7 +223,6 @@ class Registrar:
             await asyncio.wait({putting})
             putting.exception()  # what went wrong with it matters no more
             raise
-        self._puts_again += 1
 
     async def _put(self, registration: Registration) -> None:
         async with self._writing:
@@ -227,8 +230,9 @@ class Registrar:
             # operator who takes it out, are left alone: the ID is new, so none of them is left over from another life.
             status = "passing" if self._maintenance.reason is None else "critical"
             data = json.dumps(entry.body(registration, status))
+            token = self._tokens  # that it is sent with: another one may come before the answer
             await self._transport.request("PUT", "/v1/agent/service/register", data=data)
-            self._put_at, self._renew = self._clock(), False
+            self._put_at, self._token_of_entry = self._clock(), token
             if self._maintenance.reason is not None:
                 await self._maintenance.tell(registration)
         self._found(registration)
