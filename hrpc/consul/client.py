@@ -87,6 +87,7 @@ class Client:
         self._watches: dict[Hashable, Watch[Any]] = {}
         self._failovers: dict[Selection, Failover] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._ended = False
         self._turns = Turns(transport, lambda: len(self._watches))
         self._registrar = Registrar(transport, self._queries.api, offline.bears)
 
@@ -227,7 +228,8 @@ class Client:
             return cast("bytes | None", self._offline.instead([key], error))
 
     def end_watches(self) -> None:
-        """Cancels all watches."""
+        """Cancels all watches; what is asked for from now on is followed no more."""
+        self._ended = True
         for task in self._running.values():
             task.cancel()
 
@@ -258,7 +260,7 @@ class Client:
         return watch
 
     def _follow(self, key: Hashable, watch: Watch[Any]) -> None:
-        if self._watches.get(key) is not watch:
+        if self._ended or self._watches.get(key) is not watch:
             return
         # In a context of its own: it outlives the call that was the first to ask, and is no part of its trace.
         run = self._tasks.create_task(watch.run(), name=f"hrpc: watch of {watch.name}", context=contextvars.Context())

@@ -288,7 +288,10 @@ async def until_answered(transport: Transport, limit: float) -> None:
     begun = loop.time()
     while True:
         try:
-            await transport.request("GET", "/v1/status/leader")
+            response = await transport.request("GET", "/v1/status/leader")
+            if response.body.strip() == '""':
+                leaderless = f"the servers behind Consul at {transport.address} have no leader"
+                raise ConsulRefused(f"{leaderless}: see that more than half of them run", 500)  # as other paths answer
         except ConsulError as error:
             if not is_outage(error) or tls_fault(error.__cause__) is not None:
                 raise  # waiting mends no certificate

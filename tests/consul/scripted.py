@@ -26,6 +26,8 @@ class Scripted:
     def __init__(self) -> None:
         self.address = ""
         self.asked: list[Asked] = []
+        self.instead = self.answer
+        """What answers, and may call `answer`."""
         self._denied: set[str] = set()
         self._failing: dict[str, tuple[int, str]] = {}
         self._held: dict[str, asyncio.Event] = {}
@@ -65,7 +67,11 @@ async def scripted() -> AsyncIterator[Scripted]:
     """Serves on a free port of 127.0.0.1."""
     made = Scripted()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.answer)
+
+    async def answer(request: web.Request) -> web.Response:
+        return await made.instead(request)
+
+    app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
