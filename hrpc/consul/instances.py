@@ -53,10 +53,10 @@ class InstancesQuery:
         entries = self._transport.json(f"GET {self._path}", response, list)
         try:
             found = [instance_of(entry) for entry in entries]
+            wanted = [each for each in found if self._version is None or each.version == self._version]
+            return tuple(sorted(wanted, key=lambda instance: instance.id))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._transport.not_consul(f"GET {self._path}", response.code) from error
-        wanted = [each for each in found if self._version is None or each.version == self._version]
-        return tuple(sorted(wanted, key=lambda instance: instance.id))
 
 
 def in_each_datacenter(selection: Selection) -> list[Selection]:

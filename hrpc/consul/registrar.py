@@ -178,7 +178,11 @@ class Registrar:
             return None
         if not found.get("ContentHash"):
             raise self._transport.not_consul(f"GET {path}", response.code)
-        if wrong := await self._wrong(registration, found):
+        try:
+            wrong = await self._wrong(registration, found)
+        except (TypeError, AttributeError) as error:
+            raise self._transport.not_consul(f"GET {path}", response.code) from error
+        if wrong is not None:
             await self._put_again(registration, wrong)
             return None
         self._found(registration)

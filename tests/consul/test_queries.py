@@ -120,3 +120,12 @@ async def test_tags_and_the_datacenter_are_asked_for_and_any_server_may_answer()
         f"{common}&dc=farther",
         f"{common}&dc=own",
     ]
+
+
+@pytest.mark.parametrize("identities", [("1", '"a"'), ("null", "2")])
+async def test_entries_that_cannot_be_put_in_order_are_not_consuls(identities: tuple[str, str]) -> None:
+    rest = '"Service": "a", "Address": "x", "Port": 1'
+    each = [f'{{"Node": {{}}, "Service": {{"ID": {identity}, {rest}}}}}' for identity in identities]
+    async with answering(200, f"[{','.join(each)}]", {"X-Consul-Index": "7"}) as (queries, _):
+        with pytest.raises(ConsulRefused, match="not Consul's"):
+            await queries.following(Selection("a"))(None, 0.0)

@@ -160,6 +160,18 @@ class Scripted:
     async def missing(self, _: web.Request) -> web.Response:
         return web.Response(status=404, text="unknown service ID")
 
+    async def strange(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "ContentHash": "1",
+                "Service": "strange",
+                "Address": "127.0.0.1",
+                "Port": 4000,
+                "Weights": "heavy",
+                "Tags": 3,
+            }
+        )
+
     async def leader(self, _: web.Request) -> web.Response:
         return web.json_response("127.0.0.1:8300")
 
@@ -172,6 +184,7 @@ async def scripted() -> AsyncIterator[Scripted]:
     app.router.add_put("/v1/agent/service/register", script.register)
     app.router.add_put("/v1/agent/service/deregister/{id}", script.deregister)
     app.router.add_put("/v1/agent/check/pass/{id}", script.missing)
+    app.router.add_get("/v1/agent/service/strange-1", script.strange)
     app.router.add_get("/v1/agent/service/{id}", script.missing)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -207,6 +220,20 @@ async def test_nothing_is_registered_after_the_deregistration_even_when_one_was_
     assert scripted.asked[-1] == "deregister"
     assert scripted.asked.count("deregister") == 1
     assert scripted.asked.count("register") >= 2
+
+
+async def test_an_entry_of_a_shape_that_is_not_consuls_is_an_error_and_ends_nothing(scripted: Scripted) -> None:
+    entry = Registration(
+        "strange-1", "strange", "127.0.0.1", 4000, (), {}, 1, Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
+    )
+
+    async with connect(Consul(address=scripted.address)) as client, client.registered(entry):
+
+        async def told() -> bool:
+            report = client.report()
+            return report is not None and "not Consul's" in str(report.error)
+
+        await eventually(told)
 
 
 async def test_a_start_that_is_cancelled_while_it_registers_deregisters_after_that(scripted: Scripted) -> None:
