@@ -28,6 +28,9 @@ from hrpc.consul.token import Token
 from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
 
+ASKED_AGAIN = 50
+"""Blocking queries that are all asked again at once when the token changes."""
+
 Params = Mapping[str, Any] | list[tuple[str, Any]] | None
 
 
@@ -58,7 +61,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self._look = asyncio.Lock()
         self._looked = -math.inf
         self._on_token_change: list[Callable[[], None]] = []
-        self._held: set[asyncio.Timeout] = set()
+        self._held: dict[asyncio.Timeout, str] = {}
 
     async def __aenter__(self) -> Self:
         connector: aiohttp.BaseConnector
@@ -100,9 +103,13 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         logger.info("Consul: the token file {!r} holds another token, which is used from now on", self.token.path)
         for callback in self._on_token_change:
             callback()
-        held, self._held = self._held, set()
-        for query in held:
-            query.reschedule(0)
+        # An agent counts a connection that was left until the wait of its query is over, and takes only so many. When
+        # they are many, those that follow others have the token with their next question.
+        few = len(self._held) <= ASKED_AGAIN
+        for query, path in list(self._held.items()):
+            if few or path.startswith("/v1/agent/"):
+                del self._held[query]
+                query.reschedule(0)
 
     async def request(
         self,
@@ -139,7 +146,8 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         try:
             if not wait:
                 return await self._send(method, path, params, data, headers, 0.0)
-            if response := await self._until_token_changes(self._send(method, path, params, data, headers, wait)):
+            asking = self._send(method, path, params, data, headers, wait)
+            if response := await self._until_token_changes(path, asking):
                 return response
         except ConsulPermissionDenied:
             await self._refresh_token()
@@ -147,15 +155,15 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
                 raise
         return await self._send(method, path, _at_once(params) if wait else params, data, headers, 0.0)
 
-    async def _until_token_changes(self, sending: Awaitable[base.Response]) -> base.Response | None:
+    async def _until_token_changes(self, path: str, sending: Awaitable[base.Response]) -> base.Response | None:
         """None when the token has changed before the answer."""
         try:
             async with asyncio.timeout(None) as held:
-                self._held.add(held)
+                self._held[held] = path
                 try:
                     return await sending
                 finally:
-                    self._held.discard(held)
+                    self._held.pop(held, None)
         except TimeoutError:
             if not held.expired():
                 raise

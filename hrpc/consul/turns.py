@@ -7,6 +7,7 @@ is set, for all processes of a host together. A connection beyond is cut off, be
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -38,6 +39,11 @@ CYCLE = 5.0
 SHORTEST_TURN = 0.5
 """Seconds that a turn lasts at least, be there ever so many watches: each turn is a request."""
 
+SHORT_WAIT, MOST_REQUESTS = 5.0, 30.0
+"""Seconds for which a watch waits at least when more than half of the connections are held, and how many of such waits
+may end in a second. An agent counts a connection that its client has left until the wait of its query is over; so those
+of a process that ended would be missing to the next one, and those that wait for long to the newest."""
+
 Query = Callable[[int | None, float], Awaitable[tuple[int, T]]]
 
 
@@ -50,11 +56,8 @@ class Turns:
         self._most = FEW
         self._free = asyncio.Semaphore(FEW)
         self._firsts = asyncio.Semaphore(FIRSTS)
-        self._asked = False
-        self._knows = False
+        self._asked = self._knows = False
         self._told = False
-        self._long: dict[asyncio.Timeout, None] = {}
-        """The queries that may be held for longer than a turn, from the oldest on."""
 
     async def ask(self, query: Query[T], index: int | None, wait: float) -> tuple[int, T]:
         """The answer to `query`, once there is a connection for it; it may wait for less than `wait` seconds."""
@@ -63,43 +66,18 @@ class Turns:
                 return await query(None, wait)
         if not self._asked and self._watches() > FEW:
             await self._ask()
-        if self._free.locked():
-            self._end_a_long_one()
-        while True:
-            async with self._free:
-                turn = self._turn()
-                if wait <= turn:
-                    return await query(index, wait)
-                if self._watches() > self._most:
-                    return await query(index, turn)
-                answer = await self._unless_ended(query(index, wait))
-            if answer is not None:
-                return answer
+        if self._knows and not self._told and self._watches() > self._most:
+            self._tell()
+        async with self._free:
+            return await query(index, min(wait, self._longest()))
 
-    def _turn(self) -> float:
-        return min(TURN, max(SHORTEST_TURN, CYCLE * self._most / max(1, self._watches())))
-
-    async def _unless_ended(self, asking: Awaitable[tuple[int, T]]) -> tuple[int, T] | None:
-        """None when another watch has taken the connection."""
-        try:
-            async with asyncio.timeout(None) as held:
-                self._long[held] = None
-                try:
-                    return await asking
-                finally:
-                    self._long.pop(held, None)
-        except TimeoutError:
-            if not held.expired():
-                raise
-            return None
-
-    def _end_a_long_one(self) -> None:
-        """It began when there were connections for all, and would keep this one for the rest of its wait."""
-        self._tell()
-        if self._long:
-            oldest = next(iter(self._long))
-            del self._long[oldest]
-            oldest.reschedule(0)
+    def _longest(self) -> float:
+        watches = self._watches()
+        if watches > self._most:
+            return min(TURN, max(SHORTEST_TURN, CYCLE * self._most / watches))
+        if watches > max(FEW, self._most / 2):
+            return max(SHORT_WAIT, watches / MOST_REQUESTS)
+        return math.inf
 
     async def _ask(self) -> None:
         self._asked = True
@@ -114,8 +92,6 @@ class Turns:
         self._knows = True
 
     def _tell(self) -> None:
-        if self._told or not self._knows or self._watches() <= self._most:
-            return
         self._told = True
         logger.warning(
             "{} values are followed in Consul, on {} connections in turn, so that changes are seen later: raise "

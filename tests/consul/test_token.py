@@ -298,3 +298,25 @@ async def metric(server: hrpc.Server, name: str) -> float:
     text = (await reader.read()).decode()
     writer.close()
     return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+async def test_of_many_queries_only_that_of_the_registration_is_asked_again_at_once(tmp_path: Path) -> None:
+    """The agent counts the connections that they leave, too, until their time is over."""
+    file = tmp_path / "token"
+    file.write_text("first")
+    many = 51
+    async with scripted() as agent, Transport(Consul(address=agent.address, token_file=str(file))) as transport:
+        paths = ["/v1/agent/service/own", *(f"/v1/health/service/{number}" for number in range(many))]
+        held = [agent.hold(path) for path in paths]
+        asking = [asyncio.create_task(transport.request("GET", path, {"index": "8"}, wait=55.0)) for path in paths]
+        for each in held:
+            await asyncio.wait_for(each.wait(), 10)
+        agent.release(paths[0])
+        file.write_text("second")
+        await transport._refresh_token()
+        assert (await asking[0]).code == 200
+        assert len(agent.asked) == many + 2
+        assert agent.asked[-1].headers["X-Consul-Token"] == "second"
+        for query in asking:
+            query.cancel()
+        await asyncio.wait(asking)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from loguru import logger
 
 from hrpc.abc import Instance, Selection, Watched
 from hrpc.consul import connect, turns
+from hrpc.consul.client import Client
+from hrpc.consul.transport import Transport
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
-from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer, consul_server
+from tests.consul.scripted import scripted
 from tests.eventually import eventually
 from tests.service.peers import entry
 
@@ -56,7 +59,8 @@ async def test_watches_take_turns_when_the_agent_takes_fewer_connections(launch:
     assert told[0].startswith("90 values are followed in Consul, on 45 connections in turn")
 
 
-async def test_those_who_wait_for_long_make_room_for_the_newest(launch: Launch, warnings: list[str]) -> None:
+async def test_names_that_come_later_see_their_first_change_within_seconds(launch: Launch, warnings: list[str]) -> None:
+    """Those that were there before do not hold all connections for the minute that a query may wait."""
     agent = launch(lambda: consul_server({"limits": {"http_max_conns_per_client": 60}}))
     async with connect(Consul(address=agent.address)) as client, asyncio.timeout(60):
         watches = [client.instances(Selection(f"old-{number}")) for number in range(45)]
@@ -64,27 +68,48 @@ async def test_those_who_wait_for_long_make_room_for_the_newest(launch: Launch, 
             await watch.ready(10)
 
         async def all_held() -> bool:
-            return len(client._turns._long) == 45
+            return client._turns._free.locked()
 
-        await eventually(all_held)  # each for a minute, as there is a connection for each
+        await eventually(all_held)
         assert not warnings
-        for number in range(10):
-            newest = client.instances(Selection(f"new-{number}"))
-            await newest.ready(10)
-            async with client.registered(entry(f"new-{number}", 1, 4001)):
-
-                async def seen(newest: Watched[Sequence[Instance]] = newest) -> bool:
-                    return len(newest.value) == 1
-
-                await eventually(seen, 5)
-        async with client.registered(entry("old-0", 1, 4001)):
-
-            async def seen_by_the_oldest() -> bool:
-                return len(watches[0].value) == 1
-
-            await eventually(seen_by_the_oldest, 5)
-        assert all(watch.report().error is None for watch in watches)
+        newest = [client.instances(Selection(f"new-{number}")) for number in range(10)]
+        for watch in newest:
+            await watch.ready(10)
+        await is_seen(client, newest[-1], "new-9")
+        assert all(watch.report().error is None for watch in watches + newest)
     assert len([line for line in warnings if "connections in turn" in line]) == 1
+
+
+async def is_seen(client: Client, watch: Watched[tuple[Instance, ...]], name: str) -> None:
+    async with client.registered(entry(name, 1, 4001)):
+
+        async def seen() -> bool:
+            return len(watch.value) == 1
+
+        await eventually(seen, turns.SHORT_WAIT + 3)
+
+
+@pytest.mark.parametrize(
+    ("watches", "most", "longest"),
+    [
+        (20, 20, math.inf),
+        (75, 150, math.inf),
+        (76, 150, 5.0),
+        (150, 150, 5.0),
+        (151, 150, 2.0),
+        (1000, 150, 0.75),
+        (9000, 150, 0.5),
+        (1000, 1500, 1000 / 30),
+        (1000, 2000, math.inf),
+    ],
+)
+def test_the_more_connections_are_held_the_shorter_they_are(
+    watches: int, most: int, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "TURN", 2.0)
+    held = turns.Turns(Transport(Consul()), lambda: watches)
+    held._most = most
+    assert held._longest() == longest
 
 
 async def test_an_agent_that_was_away_is_asked_later_how_many_it_takes(
@@ -126,12 +151,14 @@ async def test_as_many_as_the_agent_takes_are_followed_at_once(consul: ConsulSer
 
 
 async def test_an_agent_that_does_not_tell_is_taken_for_one_as_usual(warnings: list[str]) -> None:
-    async with DevConsul() as agent, connect(Consul(address=agent.address)) as client:
-        for number in range(turns.FEW + 5):
-            await client.instances(Selection(f"some-{number}")).ready(10)
+    async with scripted() as agent:
+        agent.fail("/v1/agent/self", 403, "Permission denied")
+        async with connect(Consul(address=agent.address)) as client:
+            for number in range(turns.FEW + 5):
+                await client.instances(Selection(f"some-{number}")).ready(10)
 
-        async def asked() -> bool:
-            return client._turns._most == turns.UNKNOWN
+            async def asked() -> bool:
+                return client._turns._most == turns.UNKNOWN
 
-        await eventually(asked)
+            await eventually(asked)
     assert not warnings
