@@ -172,6 +172,12 @@ class Channel(grpc.aio.Channel):
         text = f"{failing} of {known} known instances cannot be connected to ({self._since()}); the last one: {reason}"
         return _error(code, f"service {self.name!r}: {text}", told)
 
+    def turned_away(self, told: str) -> grpc.aio.AioRpcError:
+        """The error of a call that no instance began, the last one because it stops."""
+        known = len(self.balancer.endpoints)
+        text = f"the instance that was asked stops, and none of {known} known instances took the call ({self._since()})"
+        return _error(grpc.StatusCode.UNAVAILABLE, f"service {self.name!r}: {text}", told)
+
     def _since(self) -> str:
         return f"as Consul said {self._source.age():.1f} s ago" if self.is_known else "Consul has not answered yet"
 

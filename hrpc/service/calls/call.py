@@ -214,6 +214,9 @@ class Call:
         """Says more of the failure than gRPC, which knows of one instance only."""
         if outcome is not None and outcome.unsent:
             self._error = self._method.channel.unreachable(outcome.details)
+        elif outcome is not None and outcome.refused and outcome.code is grpc.StatusCode.CANCELLED:
+            # As gRPC words it, the caller would take it for a call that it has cancelled itself.
+            self._error = self._method.channel.turned_away(outcome.details)
 
     # One attempt after the other.
 

@@ -62,6 +62,12 @@ def leave(connection: Http2, _: int) -> None:
     connection.close()
 
 
+def stop(connection: Http2, stream: int) -> None:
+    """As grpc.aio answers a call that nobody had taken when it stops."""
+    status = [("grpc-status", "1"), ("grpc-message", STOPPING)]
+    connection.h2.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc"), *status], True)
+
+
 def cut(connection: Http2, _: int) -> None:
     connection.close()
 
@@ -71,6 +77,14 @@ async def test_what_http2_says_was_not_processed_is_made_again(act: Act) -> None
     async with acting(act) as refusing, called(b"a") as port, fleet((refusing, port)) as found:
         assert [await call(found.channel, "Name", timeout=20) for _ in range(6)] == [b"a"] * 6
         assert found.counts["retries"] >= 1
+
+
+async def test_a_call_that_only_a_stopping_server_could_take_is_unavailable_and_not_cancelled() -> None:
+    async with acting(stop) as port, fleet((port,)) as found:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(found.channel, "Name", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "service 'fleet': the instance that was asked stops, and none of 1 known" in str(caught.value.details())
 
 
 @pytest.mark.parametrize(
