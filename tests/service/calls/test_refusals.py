@@ -32,7 +32,7 @@ async def acting(act: Act) -> AsyncIterator[int]:
     async def serve() -> None:
         while True:
             connection = await connections.get()
-            tasks.create_task(follow(connection))
+            followed.append(tasks.create_task(follow(connection)))
 
     async def follow(connection: Http2) -> None:
         while await connection.read():
@@ -44,11 +44,12 @@ async def acting(act: Act) -> AsyncIterator[int]:
 
     connections: asyncio.Queue[Http2] = asyncio.Queue()
     async with http2_server(connections) as port, asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(serve())
+        followed = [tasks.create_task(serve())]
         try:
             yield port
         finally:
-            serving.cancel()
+            for task in followed:
+                task.cancel()
 
 
 def reset(code: ErrorCodes) -> Act:
