@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from hrpc import _runtime
 from hrpc.errors import MetricError
 from hrpc.metrics.instruments import Counter, Gauge, Histogram
+from hrpc.metrics.measures import Mode
 from hrpc.option.metrics import checked_buckets
 from hrpc.option.settings import DEFAULT_BUCKETS
 
@@ -42,9 +43,14 @@ def register_counter(name: str, help: str, labels: Iterable[str] = ()) -> None:
     _register(Counter(name, help, labels))
 
 
-def register_gauge(name: str, help: str, labels: Iterable[str] = ()) -> None:
-    """Registers what rises and falls; see `set`. Raises `MetricError` as `register_counter` does."""
-    _register(Gauge(name, help, labels))
+def register_gauge(name: str, help: str, labels: Iterable[str] = (), *, workers: Mode = "each") -> None:
+    """Registers what rises and falls; see `set`. Raises `MetricError` as `register_counter` does.
+
+    With several workers there are several values, and `workers` says what is told of them: their ``"sum"``, as of
+    orders that wait in the memory of each; the ``"max"`` or the ``"min"``, as of what all of them read elsewhere; or
+    ``"each"`` with the label ``worker``.
+    """
+    _register(Gauge(name, help, labels, workers))
 
 
 def register_histogram(

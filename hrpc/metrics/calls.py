@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 import grpc
 
@@ -30,6 +31,19 @@ _KINDS = {
 }
 
 
+class Counts(NamedTuple):
+    """The calls of one method as plain values; `handled` by the name of the code, `examples` where they are wanted."""
+
+    started: int
+    in_flight: int
+    received: int
+    sent: int
+    handled: Mapping[str, int]
+    seconds: float
+    buckets: Sequence[int]
+    examples: Sequence[Example | None]
+
+
 class MethodCalls:
     """The calls of one method. Not safe for threads: all are counted in the event loop.
 
@@ -39,12 +53,23 @@ class MethodCalls:
 
     __slots__ = (
         *("_bounds", "_longest_id", "_ok", "_others", "buckets", "in_flight", "kind", "method"),
-        *("examples", "received", "request_streaming", "response_streaming", "seconds", "sent", "service", "started"),
+        *(
+            "examples",
+            "path",
+            "received",
+            "request_streaming",
+            "response_streaming",
+            "seconds",
+            "sent",
+            "service",
+            "started",
+        ),
     )
 
     def __init__(
         self, path: str, request_streaming: bool, response_streaming: bool, bounds: tuple[float, ...], examples: bool
     ) -> None:
+        self.path = path
         self.service, _, self.method = path.removeprefix("/").rpartition("/")
         self.kind = _KINDS[request_streaming, response_streaming]
         self.request_streaming = request_streaming
@@ -76,6 +101,33 @@ class MethodCalls:
     def messages_sent(self) -> int:
         """The messages to callers."""
         return self.sent if self.response_streaming else self._ok
+
+    def counts(self, examples: bool) -> Counts:
+        """All of them, now; of a method that was never called, without its empty buckets."""
+        handled = {code.name: count for code, count in self.handled.items()}
+        buckets = self.buckets.copy() if any(self.buckets) else ()
+        shown = self.examples.copy() if examples and buckets else ()
+        return Counts(self.started, self.in_flight, self.received, self.sent, handled, self.seconds, buckets, shown)
+
+    def add(self, counts: Counts) -> None:
+        """Adds what was counted elsewhere, with the same bounds; of two examples the newer one stays."""
+        self.started += counts.started
+        self.in_flight += counts.in_flight
+        self.received += counts.received
+        self.sent += counts.sent
+        self.seconds += counts.seconds
+        for name, count in counts.handled.items():
+            if name == _OK.name:
+                self._ok += count
+            else:
+                code = grpc.StatusCode[name]
+                self._others[code] = self._others.get(code, 0) + count
+        for number, count in enumerate(counts.buckets):
+            self.buckets[number] += count
+        for number, example in enumerate(counts.examples):
+            before = self.examples[number]
+            if example is not None and (before is None or before[2] < example[2]):
+                self.examples[number] = (example[0], example[1], example[2])
 
     def begin(self) -> float:
         """Counts a call that starts; gives the time, in seconds of `time.monotonic`, to hand to `end`."""
@@ -122,6 +174,19 @@ class Calls:
             calls = MethodCalls(path, request_streaming, response_streaming, self.buckets, self._examples)
             self._methods[key] = calls
         return calls
+
+    def copy(self) -> Calls:
+        """The same counts, apart from these."""
+        copied = Calls(self.buckets, examples=self._examples)
+        for key, calls in self._methods.items():
+            there = MethodCalls(calls.path, calls.request_streaming, calls.response_streaming, self.buckets, True)
+            there.add(calls.counts(True))
+            copied._methods[key] = there
+        return copied
+
+    def take_over(self, other: Calls) -> None:
+        """Has the counts of `other`, and its own no more."""
+        self._methods = other._methods
 
     @property
     def in_flight(self) -> int:

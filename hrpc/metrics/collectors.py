@@ -10,7 +10,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from hrpc.metrics.instruments import Counter, Gauge, Histogram, exported
-from hrpc.metrics.measures import Measure
+from hrpc.metrics.measures import Measure, Mode
+
+
+def modes(collector: Collector) -> Mapping[str, Mode]:
+    """What becomes of a collector's gauges, by name, when there are several workers; of others nothing is known."""
+    return collector.modes if isinstance(collector, MeasureCollector | InstrumentCollector) else {}
 
 
 class MeasureCollector(Collector):
@@ -21,6 +26,11 @@ class MeasureCollector(Collector):
 
     def __repr__(self) -> str:
         return self._measure.name
+
+    @property
+    def modes(self) -> Mapping[str, Mode]:
+        """Of its one."""
+        return {self._measure.name: self._measure.workers}
 
     def collect(self) -> Iterator[Metric]:
         measure = self._measure
@@ -43,13 +53,23 @@ class InstrumentCollector(Collector):
         self._server_name = server_name
         self._instruments = instruments
 
+    @property
+    def modes(self) -> Mapping[str, Mode]:
+        """Of its gauges."""
+        return {self._name(one): one.workers for one in self._all() if isinstance(one, Gauge)}
+
     def collect(self) -> Iterator[Metric]:
+        return map(self._family, self._all())
+
+    def _all(self) -> Iterator[Counter | Gauge | Histogram]:
         for instruments in self._instruments:
-            for instrument in list(instruments.values()):
-                yield self._family(instrument)
+            yield from list(instruments.values())
+
+    def _name(self, instrument: Counter | Gauge | Histogram) -> str:
+        return exported(f"{self._server_name}_{instrument.exported}")
 
     def _family(self, instrument: Counter | Gauge | Histogram) -> Metric:
-        name = exported(f"{self._server_name}_{instrument.exported}")
+        name = self._name(instrument)
         if isinstance(instrument, Histogram):
             histogram = HistogramMetricFamily(name, instrument.help, labels=instrument.labels)
             bounds = [*map(floatToGoString, instrument.buckets), "+Inf"]

@@ -8,9 +8,12 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from hrpc.errors import MetricError
+from hrpc.metrics.measures import Mode
+
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 SERIES_AT_MOST = 1000
 """Combinations of label values of one metric. More count as ``other``, so that no caller can fill the memory."""
@@ -146,6 +149,21 @@ class Gauge(Instrument[float]):
     """What rises and falls."""
 
     kind = "gauge"
+
+    def __init__(self, name: str, help: str, labels: Iterable[str], workers: Mode = "each") -> None:
+        """`workers`: what is told of the values of several workers."""
+        super().__init__(name, help, labels)
+        if workers not in MODES:
+            raise MetricError(f"gauge {name!r}: workers={workers!r}: takes {', '.join(map(repr, MODES))}")
+        if workers == "each" and "worker" in self.labels:
+            raise MetricError(
+                f"gauge {name!r}: the label 'worker' is the one that tells workers apart; take another name, or "
+                'workers="sum", "max" or "min"'
+            )
+        self.workers = workers
+
+    def same(self, other: Instrument[float]) -> bool:
+        return super().same(other) and isinstance(other, Gauge) and self.workers == other.workers
 
     def set(self, value: float, labels: Mapping[str, object]) -> None:
         """Takes a new value."""

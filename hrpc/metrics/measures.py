@@ -9,6 +9,10 @@ Reading = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float]
 """A number; None when there is none now; with labels, a number for each value of the label, or tuple of values."""
 
 
+Mode = Literal["sum", "max", "min", "each"]
+"""What becomes of the values that several workers have for a gauge: one number, or one for each with a label."""
+
+
 class Measure(NamedTuple):
     """A number with a name, or several that labels tell apart. `read` is called in the event loop."""
 
@@ -17,6 +21,7 @@ class Measure(NamedTuple):
     help: str
     read: Callable[[], Reading]
     labels: tuple[str, ...] = ()
+    workers: Mode = "sum"
 
 
 class Measures:
@@ -35,9 +40,17 @@ class Measures:
         """Adds what only grows; it is exported with ``_total`` at its end."""
         self._measures.append(Measure("counter", name, help, read, labels))
 
-    def gauge(self, name: str, help: str, read: Callable[[], Reading], labels: tuple[str, ...] = ()) -> None:
-        """Adds what rises and falls."""
-        self._measures.append(Measure("gauge", name, help, read, labels))
+    def gauge(
+        self,
+        name: str,
+        help: str,
+        read: Callable[[], Reading],
+        labels: tuple[str, ...] = (),
+        *,
+        workers: Mode = "sum",
+    ) -> None:
+        """Adds what rises and falls; `workers` says what is told of several workers."""
+        self._measures.append(Measure("gauge", name, help, read, labels, workers))
 
     def __iter__(self) -> Iterator[Measure]:
         return iter(list(self._measures))

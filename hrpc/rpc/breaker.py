@@ -183,6 +183,7 @@ class Breakers:
             "1 while calls to a service are not made, or only some to try.",
             lambda: {key: float(breaker.state is not _CLOSED) for key, breaker in self._breakers.items()},
             labels,
+            workers="max",
         )
         measures.counter(
             "hrpc_breaker_refused",

@@ -15,17 +15,20 @@ def measure(parts: Parts) -> None:
         "1 while a pool could not be opened with its newest settings, else 0.",
         parts.pools.outdated,
         ("pool",),
+        workers="max",
     )
     gauge("hrpc_pool_waiting", "Callers that wait for a connection.", parts.pools.waiting, ("pool",))
     gauge(
         "hrpc_registered",
         "1 when Consul lists this instance, else 0.",
         lambda: None if parts.consul is None else float(parts.consul.present),
+        workers="max",
     )
     gauge(
         "hrpc_consul_token_known",
         "0 when Consul does not know the ACL token, because it has expired or was deleted, else 1.",
         lambda: None if parts.consul is None else float(parts.consul.token_known),
+        workers="min",
     )
     measures.counter(
         "hrpc_consul_denied",
@@ -36,16 +39,19 @@ def measure(parts: Parts) -> None:
         "hrpc_snapshot_age_seconds",
         "Age of the oldest value that is used from the snapshot; not there when none is.",
         lambda: None if parts.consul is None else parts.consul.snapshot_age(),
+        workers="max",
     )
     gauge(
         "hrpc_snapshot_written_timestamp_seconds",
         "When the snapshot was last written, in seconds since 1970.",
         lambda: None if parts.consul is None else parts.consul.snapshot_written,
+        workers="max",
     )
     gauge(
         "hrpc_maintenance",
         "1 when the service has taken this instance out of rotation, else 0.",
         lambda: float(parts.health.maintenance is not None),
+        workers="max",
     )
     measures.counter(
         "hrpc_registered_again",
@@ -57,12 +63,14 @@ def measure(parts: Parts) -> None:
         "Seconds since Consul confirmed the instances.",
         lambda: {} if parts.directory is None else parts.directory.ages(),
         ("service",),
+        workers="max",
     )
     gauge(
         "hrpc_config_age_seconds",
         "Seconds since Consul confirmed the value.",
         lambda: {} if parts.configs is None else parts.configs.ages(),
         ("key",),
+        workers="max",
     )
     measures.counter(
         "hrpc_config_refused",
@@ -81,6 +89,7 @@ def measure(parts: Parts) -> None:
         "When a certificate in use expires, in seconds since 1970.",
         lambda: {end: at.timestamp() for end, files in parts.certificates.items() if (at := files.now.expires)},
         ("end",),
+        workers="min",
     )
     measures.counter(
         "hrpc_log_dropped",

@@ -41,13 +41,18 @@ def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
 
 def metrics_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
     """Answers scrapes; gives the port."""
+    from prometheus_client.registry import REGISTRY
+
     from hrpc.metrics.call_text import CallText
     from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
     from hrpc.metrics.exposition import Exposition
+    from hrpc.metrics.families import Families
 
     measure(parts)
-    instruments = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
-    exposition = Exposition(CallText(parts.calls), lambda: (*map(MeasureCollector, parts.measures), instruments))
+    calls = CallText(parts.calls)
+    own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
+    families = Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
+    exposition = Exposition(calls, families)
     routes = {"/metrics": exposition.answer}
     return listener.serve_http("metrics", parts.settings.host, port, "hrpc.with_metrics(port=…)", routes)
 

@@ -74,6 +74,7 @@ class Guards:
             "hrpc_event_loop_lag_seconds",
             "The longest that something due has waited for the event loop, in the last 10 to 20 seconds.",
             lambda: self.lag.longest,
+            workers="max",
         )
 
     def admission(self, path: str) -> Admission | None:
