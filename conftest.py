@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
@@ -80,6 +81,18 @@ def hooks_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_runtime, "early_restart_hooks", [])
     monkeypatch.setattr(_runtime, "early_metrics", {})
     monkeypatch.setattr(_runtime, "early_config_watches", [])
+
+
+@pytest.fixture(scope="session")
+def _run_folder() -> Iterator[str]:
+    with TemporaryDirectory(prefix="hrpc-run-") as folder:
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def run_folder_of_this_run(_run_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of tests are not found by the commands of whoever works on this machine, nor by another run's."""
+    monkeypatch.setenv("HRPC_RUN_DIR", _run_folder)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hrpc.rpc.breaker import Breakers
 from hrpc.rpc.guard.guards import Guards
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
+from hrpc.server.control import Control
 from hrpc.server.pools import Pools
 from hrpc.service.directory import Directory
 
@@ -34,6 +35,7 @@ class Parts:
         self.recorder = recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self.health = Health()
+        self.control = Control(self.name)
         self.calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self.guards = Guards(settings)
         self.breakers = None if settings.breaker is None else Breakers(settings.breaker)

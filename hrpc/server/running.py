@@ -158,6 +158,7 @@ class Running:
         self.parts.runtime.restart_hooks.extend(self.settings.restart_listeners)
         assert self.parts.audit is not None
         await self._steps.enter(None, self.parts.audit, leaving="log flushed")
+        await self._steps.enter("control", self.parts.control.opened())
         if self.settings.tracing is not None:
             # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
             await self._steps.enter("tracing", tracing.opened(self.settings, self.parts.runtime, self.parts.outgoing))

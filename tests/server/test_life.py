@@ -33,7 +33,7 @@ async def test_steps_are_left_in_reverse_and_both_timelines_are_in_the_log(
         life.when_exit(lambda: happened.append("hook"))
     assert happened == ["open", "hook", "close"]
     output = capsys.readouterr().out
-    steps = ["recorded", "background tasks", "exit hooks", "health", "metrics", "bind", "serve", "ready"]
+    steps = ["control", "recorded", "background tasks", "exit hooks", "health", "metrics", "bind", "serve", "ready"]
     assert timeline(output, "started in") == steps
     assert timeline(output, "has stopped in") == [
         *({"ready": "not ready", "serve": "drain", "bind": "close port"}.get(step, step) for step in reversed(steps)),
