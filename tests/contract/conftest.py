@@ -10,11 +10,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from agent_client import AgentClient
 from aiohttp import web
 
 from hrpc.testing.consul import DevConsul
 from hrpc.testing.servers import ConsulServer, consul_server
+from tests.contract.agent_client import AgentClient
 
 TOKEN = "7f1c2b1e-5d0a-4c43-9a5e-0f6f8a3f9d11"
 ACL = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": TOKEN, "agent": TOKEN}}}

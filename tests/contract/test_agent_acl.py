@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import aiohttp
-from agent_client import AgentClient
 
-from conftest import Guarded
+from tests.contract.agent_client import AgentClient
+from tests.contract.conftest import Guarded
 
 
 async def _prepare(owner: AgentClient) -> None:

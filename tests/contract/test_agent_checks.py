@@ -7,10 +7,10 @@ import socket
 
 import grpc
 import pytest
-from agent_client import AgentClient
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from conftest import Target
+from tests.contract.agent_client import AgentClient
+from tests.contract.conftest import Target
 
 
 async def test_ttl_check_follows_its_heartbeats(agent: AgentClient) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import pytest
-from agent_client import AgentClient, ids
+
+from tests.contract.agent_client import AgentClient, ids
 
 
 async def test_answer_carries_its_index_and_that_there_is_a_leader(agent: AgentClient) -> None:

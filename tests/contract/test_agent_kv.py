@@ -7,7 +7,8 @@ import base64
 import time
 
 import pytest
-from agent_client import AgentClient, Answer
+
+from tests.contract.agent_client import AgentClient, Answer
 
 
 def values(answer: Answer) -> dict[str, bytes]:

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import pytest
-from agent_client import AgentClient, ids
+
+from tests.contract.agent_client import AgentClient, ids
 
 
 async def test_registered_service_is_listed_with_everything_it_said_of_itself(agent: AgentClient) -> None:

@@ -16,12 +16,12 @@ from contextlib import ExitStack
 
 import aiohttp
 import pytest
-from agent_client import AgentClient
 from loguru import logger
 
-from conftest import Target, connected
 from hrpc.errors import BindError, OptionError, PortTaken
 from hrpc.testing.consul import DevConsul
+from tests.contract.agent_client import AgentClient
+from tests.contract.conftest import Target, connected
 
 
 @pytest.fixture

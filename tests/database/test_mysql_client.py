@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 from pymysql.err import IntegrityError, ProgrammingError
-from tcp_proxy import proxied
 
-from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc._runtime import Runtime
 from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, NotRunning
 from hrpc.testing.servers import MySQLServer
+from tests.database.conftest import Open, login
+from tests.database.tcp_proxy import proxied
 
 
 async def test_statements_give_rows_and_results(open_mysql: Open, table: str) -> None:

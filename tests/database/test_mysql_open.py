@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from tcp_proxy import answering
 
-from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc.database import mysql
 from hrpc.database.mysql.errors import not_connected
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable
 from hrpc.testing.servers import MySQLServer
+from tests.database.conftest import Open, login
+from tests.database.tcp_proxy import answering
 
 
 async def refused(settings: dict[str, Any]) -> str:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from load import loaded
 
-from conftest import Open, login  # type: ignore[attr-defined]
 from hrpc.abc import PoolStats
 from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, PoolTimeout
 from hrpc.testing.servers import MySQLServer
+from tests.database.conftest import Open, login
+from tests.database.load import loaded
 
 
 async def hold(db: Any, held: asyncio.Event, release: asyncio.Event) -> None:

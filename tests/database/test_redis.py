@@ -12,17 +12,17 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from load import loaded
 from redis import exceptions
-from tcp_proxy import answering, proxied
 
-from conftest import Open  # type: ignore[attr-defined]
 from hrpc._runtime import Runtime
 from hrpc.abc import PoolStats
 from hrpc.database import redis
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable, NotRunning, PoolTimeout
 from hrpc.testing.servers import RedisServer
 from hrpc.testing.servers import redis_server as start_redis
+from tests.database.conftest import Open
+from tests.database.load import loaded
+from tests.database.tcp_proxy import answering, proxied
 
 
 async def refused(**options: Any) -> str:
