@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import pkgutil
 import subprocess
 import sys
-import types
+from pathlib import Path
+
+import pytest
 
 import hrpc
 
 
-def test_the_exported_names_are_exactly_those_of_all() -> None:
-    public = {
-        name
-        for name, value in vars(hrpc).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+def test_the_exported_names_are_exactly_those_that_type_checkers_see() -> None:
+    tree = ast.parse(inspect.getsource(hrpc))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname or alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    modules = {"configs", "database", "errors", "from_thread", "life", "log", "metrics", "service"}
-    assert public | modules | {"__version__"} == set(hrpc.__all__)
+    assert seen | {"__version__"} == set(hrpc.__all__)
     assert list(hrpc.__all__) == sorted(hrpc.__all__)
+
+
+def test_every_exported_name_is_what_type_checkers_see() -> None:
+    """In a process of its own for each order: what is imported on the way must not stand in for what was asked for."""
+    code = (
+        "import ast, importlib, inspect, sys, hrpc\n"
+        "block = next(node for node in ast.parse(inspect.getsource(hrpc)).body if isinstance(node, ast.If))\n"
+        "homes = {alias.name: node.module for node in block.body for alias in node.names}\n"
+        "names = sorted(homes, reverse=sys.argv[1] == 'backwards')\n"
+        "for name in names: getattr(hrpc, name)\n"
+        "for name in names:\n"
+        "    home = importlib.import_module(homes[name])\n"
+        "    seen = getattr(home, name) if home is not hrpc else importlib.import_module('hrpc.' + name)\n"
+        "    assert getattr(hrpc, name) is seen, name\n"
+    )
+    for order in ("forwards", "backwards"):
+        subprocess.run([sys.executable, "-c", code, order], check=True)
+
+
+def test_no_exported_name_is_that_of_a_module_unless_it_is_that_module() -> None:
+    """Else the import of the module would put it in the place of the name."""
+    modules = {module.name for module in pkgutil.iter_modules(hrpc.__path__)}
+    for name in modules & set(hrpc.__all__):
+        assert getattr(hrpc, name) is sys.modules[f"hrpc.{name}"]
+
+
+def test_what_is_not_there_is_missing_and_modules_are_found() -> None:
+    for name in ("nothing", "with_nothing", "Nothing", "_nothing", "__wrapped__"):
+        assert not hasattr(hrpc, name)
+    assert hrpc.abc is sys.modules["hrpc.abc"]
+    assert set(hrpc.__all__) <= set(dir(hrpc))
+
+
+def test_a_module_that_is_there_and_misses_what_it_needs_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text("import there_is_no_such_package")
+    monkeypatch.setattr(hrpc, "__path__", [*hrpc.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="there_is_no_such_package"):
+        _ = hrpc.broken  # type: ignore[attr-defined]
+
+
+def test_import_hrpc_imports_no_grpc_and_nothing_else_that_takes_long() -> None:
+    code = "import sys; before = set(sys.modules); import hrpc; print(*sorted(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert set(loaded) <= {"hrpc", "hrpc._version", "importlib", "importlib._bootstrap", "warnings"}
 
 
 def test_every_error_is_in_the_tree_on_top_of_its_module() -> None:
