@@ -86,11 +86,13 @@ class InvalidPort(OptionError):
 class StartError(HrpcError):
     """A step of the start failed; what had been started was released again.
 
-    `step` is the name of the step; ``__cause__`` is its error.
+    `step` is the name of the step; ``__cause__`` is its error. The message says which of how many steps it was:
+    ``[step 3/9] mysql: …``.
     """
 
-    def __init__(self, step: str, cause: BaseException) -> None:
-        super().__init__(f"{step}: {cause}" if isinstance(cause, HrpcError) else f"{step}: {cause!r}")
+    def __init__(self, step: str, cause: BaseException, place: str = "step") -> None:
+        said = f"{cause}" if isinstance(cause, HrpcError) else f"{cause!r}"
+        super().__init__(f"[{place}] {step}: {said}")
         self.step = step
 
 

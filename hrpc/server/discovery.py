@@ -5,33 +5,56 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from hrpc import service
+from hrpc import configs, service
 from hrpc.abc import Discovery
+from hrpc.configs.center import Configs
 from hrpc.errors import ConsulError
-from hrpc.option import Settings
+from hrpc.option import Consul, Settings
 from hrpc.server.parts import Parts
+from hrpc.server.snapshot import snapshot_of
 from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
+from hrpc.service.dialing import Dialer
 from hrpc.service.directory import Directory
 from hrpc.service.wish import Wish
-
-if TYPE_CHECKING:
-    from hrpc.consul import Client
 
 UPSTREAM_LIMIT = 2.0
 """Seconds that a start waits for the next answer about a service it calls."""
 
 
 @asynccontextmanager
-async def discovering(parts: Parts, connections: Connections) -> AsyncIterator[None]:
+async def connections(parts: Parts) -> AsyncIterator[None]:
+    """Holds the connections to other services, and gives them new certificates on SIGHUP."""
+    dialer = Dialer(parts.settings)
+    if dialer.files is not None:
+        parts.certificates["client"] = dialer.files
+    async with Connections(dialer) as parts.connections:
+        parts.runtime.restart_hooks.insert(0, parts.connections.renew)
+        yield
+
+
+@asynccontextmanager
+async def consul(parts: Parts, given: Consul) -> AsyncIterator[None]:
+    """Asks Consul from now on; the configuration center is there with it."""
+    from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
+
+    s = parts.settings
+    async with connect(given, snapshot_of(s, given)) as parts.consul:
+        parts.configs = Configs(parts.consul, s.kv_prefix, s.server_name)
+        parts.runtime.values[configs.slot] = parts.configs
+        yield
+
+
+@asynccontextmanager
+async def discovering(parts: Parts) -> AsyncIterator[None]:
     """Makes the directory of a server with Consul, a list of services, or both; lets go of what is not used."""
     s = parts.settings
+    assert parts.connections is not None
     async with _found(s, parts.consul) as discovery, asyncio.TaskGroup() as tasks:
-        channels = Channels(s, connections, parts.outgoing)
+        channels = Channels(s, parts.connections, parts.outgoing)
         channels.measure(parts.measures)
         parts.directory = Directory(discovery, channels, s.environment, s.target)
         parts.runtime.values[service.slot] = parts.directory
@@ -56,18 +79,18 @@ async def _found(settings: Settings, consul: Discovery | None) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def upstreams_known(
-    directory: Directory, names: tuple[str, ...], consul: Client | None = None
-) -> AsyncIterator[None]:
-    """Waits until something is known of each of these services, and keeps following them.
+async def upstreams_known(parts: Parts) -> AsyncIterator[None]:
+    """Waits until something is known of each service of `with_upstreams`, and keeps following them.
 
     Raises `ConsulError`, unless this start goes on without Consul.
     """
-    patient = consul is not None and consul.patient
-    entries = [directory.entry(Wish(name)) for name in names]
+    directory, asked = parts.directory, parts.consul
+    assert directory is not None
+    patient = asked is not None and asked.patient
+    entries = [directory.entry(Wish(name)) for name in parts.settings.upstreams]
     for entry in entries:
         entry.kept = True
-    limit = 0.0 if patient and consul is not None and not consul.reachable else UPSTREAM_LIMIT
+    limit = 0.0 if patient and asked is not None and not asked.reachable else UPSTREAM_LIMIT
     for entry in entries:
         # All are asked at once. The limit is for each after the one before: many may take longer than one.
         try:

@@ -19,7 +19,10 @@ from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
 from hrpc.server.control import Control
 from hrpc.server.pools import Pools
+from hrpc.server.progress import StartProgress
+from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory
+from hrpc.tasks import Background
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
@@ -34,6 +37,7 @@ class Parts:
         self.name = settings.server_name
         self.recorder = recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
+        self.progress = StartProgress(self.name)
         self.health = Health()
         self.control = Control(self.name)
         self.calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
@@ -48,7 +52,12 @@ class Parts:
         self.audit: AuditLog | None = None
         self.consul: Client | None = None
         self.configs: Configs | None = None
+        self.connections: Connections | None = None
         self.directory: Directory | None = None
+        self.background: Background | None = None
+        self.port: int | None = None
+        self.health_port: int | None = None
+        self.metrics_port: int | None = None
         self.address_origin = ""
         """What says which address is registered."""
         self.certificates: dict[str, CertificateFiles] = {}

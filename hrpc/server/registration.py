@@ -8,22 +8,22 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from hrpc.abc import KEEPALIVE_META, Check, Registration, RegistrationReport, Registry, endpoint
+from hrpc.abc import KEEPALIVE_META, Check, Registration, RegistrationReport, endpoint
 from hrpc.option import Consul, Settings
 from hrpc.server.parts import Parts
 
 
 @asynccontextmanager
-async def registered(
-    parts: Parts, registry: Registry, consul: Consul, port: int, health_port: int | None
-) -> AsyncIterator[None]:
+async def registered(parts: Parts, consul: Consul) -> AsyncIterator[None]:
     """Lists the server at the registry while the context lasts. Raises `OptionError` without an address to give."""
     from hrpc.consul.address import advertised  # with Consul's libraries, which are there when a registry is
 
-    settings = parts.settings
+    settings, registry = parts.settings, parts.consul
+    assert registry is not None
+    assert parts.port is not None
     found = advertised(settings.registration.address, consul, settings.host)
     parts.address_origin = found.origin
-    entry = registration(settings, found.address, port, health_port, parts.recorder.methods)
+    entry = registration(settings, found.address, parts.port, parts.health_port, parts.recorder.methods)
     parts.health.tell("registration", lambda: _told(registry.report()))
     async with registry.registered(entry):
         yield

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from loguru import logger
 
-from hrpc import configs, life, tasks
-from hrpc.configs.center import Configs
-from hrpc.engine.choice import chosen
+from hrpc import life
 from hrpc.errors import HrpcError, StopError
-from hrpc.health.state import Phase
 from hrpc.log import sink
 from hrpc.log.audit import AuditLog
-from hrpc.option import Consul, Settings
+from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
 from hrpc.server import tracing
-from hrpc.server.discovery import discovering, upstreams_known
-from hrpc.server.drain import noticed
 from hrpc.server.parts import Parts
-from hrpc.server.registration import registered
-from hrpc.server.serving import bound, health_http, metrics_http, serving
-from hrpc.server.snapshot import snapshot_of
+from hrpc.server.plan import plan
 from hrpc.server.steps import Steps, take_back_cancellation
-from hrpc.service.connections import Connections
-from hrpc.service.dialing import Dialer
-
-if TYPE_CHECKING:
-    from hrpc.consul import Client
 
 Job = Callable[[], Awaitable[Any]]
 
@@ -46,9 +33,6 @@ class Running:
         self.parts = Parts(settings, recorder)
         self.settings = settings
         self.name = settings.server_name
-        self.port: int | None = None
-        self.health_port: int | None = None
-        self.metrics_port: int | None = None
         self.started = asyncio.Event()
         self.interrupted = False
         self.result: Any = None
@@ -56,8 +40,7 @@ class Running:
         """A SystemExit or the like, for the caller to raise: out of a task it would end the event loop at once."""
         self._job = job
         self._reports = reports
-        self._steps = Steps(settings.stop.step_limit)
-        self._background: tasks.Background | None = None
+        self._steps = Steps(settings.stop.step_limit, self.parts.progress)
         self._until_stop = asyncio.timeout(None)
         self._stopping = asyncio.Event()
         self._cancelled = False
@@ -81,14 +64,15 @@ class Running:
 
     def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether the stop waits for this task, so that it cannot wait for the stop."""
-        return task is self._life or (self._background is not None and task in self._background.running)
+        background = self.parts.background
+        return task is self._life or (background is not None and task in background.running)
 
     def request_restart(self) -> None:
         """Asks for the restart hooks to run, while the server goes on."""
-        if self._background is None or self._stopping.is_set():
+        if self.parts.background is None or self._stopping.is_set():
             logger.warning("{}: restart hooks do not run while it starts or stops", self.name)
         else:
-            self._background.go(self._restart())
+            self.parts.background.go(self._restart())
 
     async def maintenance(self, reason: str | None) -> None:
         """Takes the server out of rotation, or back in with None. Raises `ConsulError`, and goes on trying."""
@@ -156,56 +140,12 @@ class Running:
     async def _start(self) -> None:
         self.parts.runtime.exit_hooks.extend(self.settings.exit_listeners)
         self.parts.runtime.restart_hooks.extend(self.settings.restart_listeners)
-        assert self.parts.audit is not None
-        await self._steps.enter(None, self.parts.audit, leaving="log flushed")
-        await self._steps.enter("control", self.parts.control.opened())
-        if self.settings.tracing is not None:
-            # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
-            await self._steps.enter("tracing", tracing.opened(self.settings, self.parts.runtime, self.parts.outgoing))
-        await self._start_consul()
-        for plugin in self.settings.plugins:
-            await self._steps.enter(plugin.name, plugin.load())
-        for database in self.settings.databases:
-            await self._steps.enter(database.name, self.parts.pools.opened(database, self.parts.configs))
-        await self._steps.enter("background tasks", self._background_tasks(), limited=False)
-        if self.parts.configs is not None:
-            await self._steps.enter("config handlers", self.parts.configs.delivering())
-        await self._steps.enter("exit hooks", self._exit_hooks(), limited=False)
-        if self._job is None:
-            await self._start_serving()
-
-    async def _start_consul(self) -> None:
-        s = self.settings
-        if s.consul is None and s.static_services is None:
-            return
-        # In this order, so that nothing that is followed in Consul reaches for connections that have been closed.
-        connections = await self._steps.enter("connections", self._connections())
-        if s.consul is not None:
-            self.parts.consul = await self._steps.enter("consul", _connected(s, s.consul))
-            self.parts.configs = Configs(self.parts.consul, s.kv_prefix, s.server_name)
-            self.parts.runtime.values[configs.slot] = self.parts.configs
-        await self._steps.enter("discovery", discovering(self.parts, connections))
-
-    async def _start_serving(self) -> None:
-        s, enter = self.settings, self._steps.enter
-        if s.health_port is not None:
-            self.health_port = await enter("health", health_http(self.parts, s.health_port))
-        if s.metrics_port is not None:
-            self.metrics_port = await enter("metrics", metrics_http(self.parts, s.metrics_port))
-        engine = chosen(s)
-        self.port = await enter("bind", bound(self.parts, engine), leaving="close port")
-        if self.parts.directory is not None and s.upstreams:
-            await enter("upstreams", upstreams_known(self.parts.directory, s.upstreams, self.parts.consul))
-        await enter("serve", serving(self.parts, engine), leaving="drain", limited=False)
-        if self.parts.consul is not None and s.consul is not None:
-            await enter(None, noticed(self._drain_delay, self.parts.hurry), leaving="drain delay", limited=False)
-            entry = registered(self.parts, self.parts.consul, s.consul, self.port, self.health_port)
-            await enter("register", entry, leaving="deregister")
-        await enter("ready", self._ready(), leaving="not ready")
+        await self._steps.enter_all(list(plan(self.parts, self._steps.errors, serves=self._job is None)))
 
     def _arrived(self) -> None:
         self.started.set()
-        ports = {"serves on port": self.port, "health on": self.health_port, "metrics on": self.metrics_port}
+        parts = self.parts
+        ports = {"serves on port": parts.port, "health on": parts.health_port, "metrics on": parts.metrics_port}
         told = ", ".join(f"{what} {port}" for what, port in ports.items() if port is not None)
         doing = told if self._job is None else "runs its job"
         start = self._steps.start
@@ -224,50 +164,6 @@ class Running:
             cause = failure.__cause__ or failure
             log = logger if isinstance(cause, HrpcError) else logger.opt(exception=cause)
             log.error("{} did not start: {}", self.name, failure)
-
-    # The steps that have to know more than their settings.
-
-    @asynccontextmanager
-    async def _connections(self) -> AsyncIterator[Connections]:
-        dialer = Dialer(self.settings)
-        if dialer.files is not None:
-            self.parts.certificates["client"] = dialer.files
-        async with Connections(dialer) as connections:
-            self.parts.runtime.restart_hooks.insert(0, connections.renew)
-            yield connections
-
-    @asynccontextmanager
-    async def _background_tasks(self) -> AsyncIterator[None]:
-        async with tasks.opened(self.settings.stop.step_limit, self.parts.hurry) as background:
-            with self.parts.runtime.provide(tasks.slot, background):
-                self._background = background
-                yield
-
-    @asynccontextmanager
-    async def _exit_hooks(self) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            self._steps.errors += await life.run_exit_hooks(self.parts.runtime, self.settings.stop.step_limit)
-
-    def _drain_delay(self) -> float:
-        return self.settings.drain_delay if self.started.is_set() else 0.0
-
-    @asynccontextmanager
-    async def _ready(self) -> AsyncIterator[None]:
-        self.parts.health.enter(Phase.SERVING)
-        try:
-            yield
-        finally:
-            self.parts.health.enter(Phase.STOPPING)
-
-
-@asynccontextmanager
-async def _connected(settings: Settings, consul: Consul) -> AsyncIterator[Client]:
-    from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
-
-    async with connect(consul, snapshot_of(settings, consul)) as client:
-        yield client
 
 
 def _told(error: Exception) -> str:

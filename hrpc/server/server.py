@@ -63,17 +63,17 @@ class Server:
     @property
     def port(self) -> int:
         """The port that gRPC was bound to. Raises `NotRunning` before that."""
-        return self._bound("port", None if self._running is None else self._running.port)
+        return self._bound("port", None if self._running is None else self._running.parts.port)
 
     @property
     def health_port(self) -> int:
         """The port of the health probes. Raises `NotRunning` before it is bound, and without `with_health_check`."""
-        return self._bound("health port", None if self._running is None else self._running.health_port)
+        return self._bound("health port", None if self._running is None else self._running.parts.health_port)
 
     @property
     def metrics_port(self) -> int:
         """The port of the metrics. Raises `NotRunning` before it is bound, and without `with_metrics`."""
-        return self._bound("metrics port", None if self._running is None else self._running.metrics_port)
+        return self._bound("metrics port", None if self._running is None else self._running.parts.metrics_port)
 
     @property
     def address(self) -> str:
@@ -182,7 +182,7 @@ class Server:
             await running.maintenance(None)
 
     def _serving(self) -> Running:
-        if self._running is None or self._running.port is None:
+        if self._running is None or self._running.parts.port is None:
             raise NotRunning(
                 f"the server {self._settings.server_name!r} does not serve: maintenance is for one that does"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 
 from grpc_health.v1 import health_pb2_grpc
@@ -26,8 +26,9 @@ from hrpc.server.methods import Methods
 from hrpc.server.parts import Parts
 
 
-def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
-    """Answers health probes, and tells what the server knows of itself; gives the port."""
+@asynccontextmanager
+async def health_http(parts: Parts, port: int) -> AsyncIterator[None]:
+    """Answers health probes, and tells what the server knows of itself."""
     from hrpc.health import debug, http  # and with it aiohttp, which takes longer to import than all else of a start
     from hrpc.server import explaining
 
@@ -36,11 +37,14 @@ def health_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
         "/debug/registration": partial(explaining.registration, parts),
     }
     routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}
-    return listener.serve_http("health check", parts.settings.host, port, "hrpc.with_health_check(port=…)", routes)
+    option = "hrpc.with_health_check(port=…)"
+    async with listener.serve_http("health check", parts.settings.host, port, option, routes) as parts.health_port:
+        yield
 
 
-def metrics_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
-    """Answers scrapes; gives the port."""
+@asynccontextmanager
+async def metrics_http(parts: Parts, port: int) -> AsyncIterator[None]:
+    """Answers scrapes."""
     from prometheus_client.registry import REGISTRY
 
     from hrpc.metrics.call_text import CallText
@@ -54,12 +58,14 @@ def metrics_http(parts: Parts, port: int) -> AbstractAsyncContextManager[int]:
     families = Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
     exposition = Exposition(calls, families)
     routes = {"/metrics": exposition.answer}
-    return listener.serve_http("metrics", parts.settings.host, port, "hrpc.with_metrics(port=…)", routes)
+    option = "hrpc.with_metrics(port=…)"
+    async with listener.serve_http("metrics", parts.settings.host, port, option, routes) as parts.metrics_port:
+        yield
 
 
 @asynccontextmanager
-async def bound(parts: Parts, engine: Engine) -> AsyncIterator[int]:
-    """Listens for gRPC, without answering yet; gives the port."""
+async def bound(parts: Parts, engine: Engine) -> AsyncIterator[None]:
+    """Listens for gRPC, without answering yet."""
     certificates = None
     if parts.settings.certificates is not None:
         from hrpc.tls.server import ServerCertificates
@@ -68,7 +74,8 @@ async def bound(parts: Parts, engine: Engine) -> AsyncIterator[int]:
         parts.certificates["server"] = certificates.files
         parts.runtime.restart_hooks.insert(0, certificates.files.refresh)
     try:
-        yield await engine.bind(parts.settings.host, parts.settings.port, certificates)
+        parts.port = await engine.bind(parts.settings.host, parts.settings.port, certificates)
+        yield
     finally:
         await engine.stop(0)
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import NamedTuple
 
 from hrpc.errors import StartError, StepInterrupted, StepTimeout
+from hrpc.server.progress import StartProgress, Timeline
 
-T = TypeVar("T")
+
+class Step(NamedTuple):
+    """One step of a life: how it is entered, and what it is called when it is left.
+
+    A step without a `name` does nothing at the start and is not counted there; then it has a name for `leaving`. When
+    it is not `limited`, its leaving has waits and limits of its own.
+    """
+
+    name: str | None
+    make: Callable[[], AbstractAsyncContextManager[object]]
+    leaving: str | None = None
+    limited: bool = True
+
+    @property
+    def left_as(self) -> str:
+        """Its name in the stop."""
+        return self.leaving or self.name or ""
 
 
 class _Entered(NamedTuple):
@@ -18,59 +36,32 @@ class _Entered(NamedTuple):
     limit: float | None
 
 
-class Timeline:
-    """What happened when: names of steps with the seconds each one took."""
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[str, float]] = []
-        self._began = time.monotonic()
-
-    def add(self, name: str, began: float) -> None:
-        """A step that has just ended; `began` is in seconds of ``time.monotonic``."""
-        self._steps.append((name, time.monotonic() - began))
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the first step."""
-        return time.monotonic() - self._began
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {seconds:.3f}" for name, seconds in self._steps)
-
-
 class Steps:
     """Enters async context managers; leaves all of them, whatever one of them does."""
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, progress: StartProgress) -> None:
         """`limit`: seconds that a step has for leaving, when it is given none of its own."""
         self._limit = limit
         self._entered: list[_Entered] = []
-        self.start = Timeline()
+        self.start = progress
         self.stop = Timeline()
         self.errors: list[Exception] = []
 
-    async def enter(
-        self,
-        name: str | None,
-        manager: AbstractAsyncContextManager[T],
-        *,
-        leaving: str | None = None,
-        limited: bool = True,
-    ) -> T:
-        """Enters a step. Raises `StartError`.
+    async def enter_all(self, steps: Sequence[Step]) -> None:
+        """Enters the steps, first one first. Raises the `StartError` of the first that fails."""
+        self.start.count = sum(step.name is not None for step in steps)
+        for step in steps:
+            with nullcontext() if step.name is None else self.start.taking(step.name):
+                await self._enter(step)
+        self.start.finished = True
 
-        `leaving` is its name in the stop when that is another; a step without a `name` does nothing at the start.
-        When it is not `limited`, its leaving has waits and limits of its own.
-        """
-        began = time.monotonic()
+    async def _enter(self, step: Step) -> None:
         try:
-            value = await manager.__aenter__()
+            manager = step.make()
+            await manager.__aenter__()
         except Exception as error:
-            raise StartError(name or leaving or "", error) from error
-        self._entered.append(_Entered(leaving or name or "", manager, self._limit if limited else None))
-        if name is not None:
-            self.start.add(name, began)
-        return value
+            raise StartError(step.name or step.left_as, error, self.start.place) from error
+        self._entered.append(_Entered(step.left_as, manager, self._limit if step.limited else None))
 
     async def leave_all(self) -> None:
         """Leaves the steps, last one first; what goes wrong is put into `errors`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -127,7 +128,7 @@ async def test_settings_of_a_database_that_are_missing_or_wrong(
         await agent.store(consul.address, key, value)
     options = (consul_option(consul.address, prefix=repr(prefix)), "hrpc.with_databases(mysql.new())")
     line = await fails(tmp_path, *options, says=says.format(key=key))
-    assert line.startswith("tested did not start: mysql: ")
+    assert re.match(r"tested did not start: \[step \d+/\d+\] mysql: ", line)
     assert not await agent.instances(consul.address, "tested")
 
 

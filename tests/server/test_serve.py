@@ -254,7 +254,8 @@ async def test_the_second_process_on_a_port_exits_with_an_error_that_names_it(tm
         second_folder.mkdir()
         async with running(script(second_folder, f'hrpc.with_listen_port({bound}, host="127.0.0.1")')) as second:
             assert await second.ended() == 1
-            await second.says(f"tested did not start: bind: gRPC: 127.0.0.1:{bound} is in use by another process")
+            line = await second.says("tested did not start: [step ")
+            assert f"] bind: gRPC: 127.0.0.1:{bound} is in use by another process" in line
         assert "Traceback" not in second.output
         assert os.path.exists(f"/proc/{first.pid}")
 
