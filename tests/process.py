@@ -33,6 +33,8 @@ class Process:
             async with self._more:
                 self.output += line.decode()
                 self._more.notify_all()
+        # Its output can end a moment before its end is known, which is what `says` asks for.
+        await self._process.wait()
         async with self._more:
             self._more.notify_all()
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from hrpc.testing import DevConsul
-from hrpc.testing.servers import ConsulServer, consul_server
+from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer, consul_server
 from tests.faults.figures import Figures
+from tests.faults.whole import Whole
 
 _figures = pytest.StashKey[Figures]()
 
@@ -116,3 +119,17 @@ def seconds() -> float:
 def rounds() -> int:
     """How often a test repeats what it does: ``FAULTS_ROUNDS``."""
     return int(os.environ.get("FAULTS_ROUNDS", "20"))
+
+
+@pytest.fixture
+def moments() -> int:
+    """At how many moments something is done: ``FAULTS_MOMENTS``."""
+    return int(os.environ.get("FAULTS_MOMENTS", "200"))
+
+
+@pytest.fixture
+def whole(own_consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisServer) -> Iterator[Whole]:
+    """Services with every part that there is."""
+    # The paths of Unix sockets are short, and those of pytest's folders long.
+    with tempfile.TemporaryDirectory(prefix="whole-") as folder:
+        yield Whole(Path(folder), own_consul, mariadb, redis_server)

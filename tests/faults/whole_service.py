@@ -1,0 +1,72 @@
+"""A service with every part that there is; `Whole` says where they are, and which step has which fault."""
+
+# ruff: noqa: E402 - what can be interrupted begins with the imports
+
+from __future__ import annotations
+
+print("begins", flush=True)
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+import hrpc
+from hrpc import Consul, life, service
+from hrpc.database import mysql, redis
+from hrpc.server.steps import Steps
+from tests import echo
+from tests.faulty import faulty
+
+told = json.loads(os.environ["WHOLE"])
+
+
+class Plain:
+    name = "plain"
+    depends_on = ()
+
+    @asynccontextmanager
+    async def load(self) -> AsyncIterator[None]:
+        yield
+
+
+async def asks(request: bytes, _: Any) -> bytes:
+    """What a usual call does: asks both databases, and another service."""
+    await redis.get().incr("whole")
+    await mysql.get().query_one("SELECT 1")
+    async with service.channel(told["name"]) as channel:
+        answer: bytes = await echo.call(channel, "Echo", request)
+    return answer
+
+
+server = hrpc.new_server(
+    hrpc.with_server_name(told["name"]),
+    hrpc.with_listen_port(0, host="127.0.0.1"),
+    hrpc.with_engine(told["engine"], allow_unbounded_receive=True),
+    hrpc.with_consul(Consul(address=told["consul"])),
+    hrpc.with_snapshot(told["snapshot"]),
+    hrpc.with_upstreams(told["name"]),
+    hrpc.with_databases(mysql.new(**told["mysql"]), redis.new(**told["redis"])),
+    hrpc.with_plugins(Plain()),
+    hrpc.with_tracing(processors=(SpanProcessor(),)),
+    hrpc.with_health_check(0),
+    hrpc.with_metrics(0),
+    hrpc.with_concurrency_limit(1000, lag=0.5),
+    hrpc.with_graceful_stop(**told["stop"]),
+    hrpc.with_exit_listeners(lambda: None),
+)
+echo.add_echo(server, Asks=asks)
+
+if __name__ == "__main__":
+    kind, _, at = told["fault"].partition(": ")
+    Steps.enter = faulty(  # type: ignore[method-assign]
+        kind or None,
+        at,
+        lambda step: print("entered", json.dumps(step), flush=True),
+        lambda: print("fault", flush=True),
+    )
+    life.when_exit(lambda: print("exit hook", flush=True))
+    server.serve()
