@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-from hrpc.server.steps import Steps
+from hrpc.server.steps import Step, Steps
 
 AtStart = Literal["fails", "waits"]
 AtStop = Literal["raises", "hangs", "swallows", "blocks"]
 FOREVER = 3600.0
-
-
-class Step(NamedTuple):
-    """The names of a step at the start and in the stop, and whether the limit of a step holds for its leaving."""
-
-    start: str
-    stop: str
-    limited: bool
 
 
 class Faulty:
@@ -61,20 +53,25 @@ class Faulty:
 def faulty(
     fault: AtStart | AtStop | None,
     at: str,
-    entered: Callable[[Step], None] = lambda _: None,
+    entering: Callable[[Sequence[Step]], None] = lambda _: None,
     told: Callable[[], None] = lambda: None,
-) -> Callable[..., Awaitable[Any]]:
-    """Takes the place of ``Steps.enter``: the step of this name has the fault. Tells of each step that is entered, and
-    of the fault when its time has come."""
-    right = Steps.enter
+) -> Callable[..., Awaitable[None]]:
+    """Takes the place of ``Steps.enter_all``: the step of this name has the fault. Tells of the steps before they are
+    entered, and of the fault when its time has come."""
+    right = Steps.enter_all
 
-    async def enter(
-        self: Steps, name: str | None, manager: Any, *, leaving: str | None = None, limited: bool = True, **more: Any
-    ) -> Any:
-        step = Step(name or leaving or "", leaving or name or "", limited)
-        entered(step)
-        if at == (step.start if fault in get_args(AtStart) else step.stop):
-            manager = Faulty(manager, fault or "", told)
-        return await right(self, name, manager, leaving=leaving, limited=limited, **more)
+    def with_fault(step: Step) -> Step:
+        if fault is None or at != (name_at_start(step) if fault in get_args(AtStart) else step.left_as):
+            return step
+        return step._replace(make=lambda: Faulty(step.make(), fault, told))
 
-    return enter
+    async def enter_all(self: Steps, steps: Sequence[Step]) -> None:
+        entering(steps)
+        await right(self, [with_fault(step) for step in steps])
+
+    return enter_all
+
+
+def name_at_start(step: Step) -> str:
+    """The name that an error of the start has for it."""
+    return step.name or step.left_as

@@ -9,15 +9,22 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
-from tests.faulty import Step
 from tests.process import Process, running
 
 SCRIPT = Path(__file__).with_name("whole_service.py")
 STOP = {"drain_delay": 0.1, "grace": 1.0, "step_limit": 0.5}
+
+
+class Step(NamedTuple):
+    """One step of a life: its name at the start, if it does something there, and in the stop."""
+
+    name: str | None
+    left_as: str
+    limited: bool
 
 
 class Whole:
@@ -68,14 +75,10 @@ class Life:
         self._folder = folder
         self._consul = consul
 
-    @property
-    def steps(self) -> list[Step]:
-        """The steps that were entered so far."""
-        return [
-            Step(*json.loads(line.removeprefix("entered ")))
-            for line in self.process.output.splitlines()
-            if line.startswith("entered ")
-        ]
+    async def steps(self) -> list[Step]:
+        """The steps that it is about to take."""
+        line = await self.process.says("steps [")
+        return [Step(*step) for step in json.loads(line.removeprefix("steps "))]
 
     async def left(self) -> list[str]:
         """What it has left behind."""

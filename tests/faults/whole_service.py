@@ -62,10 +62,12 @@ echo.add_echo(server, Asks=asks)
 
 if __name__ == "__main__":
     kind, _, at = told["fault"].partition(": ")
-    Steps.enter = faulty(  # type: ignore[method-assign]
+    Steps.enter_all = faulty(  # type: ignore[method-assign]
         kind or None,
         at,
-        lambda step: print("entered", json.dumps(step), flush=True),
+        lambda steps: print(
+            "steps", json.dumps([(step.name, step.left_as, step.limited) for step in steps]), flush=True
+        ),
         lambda: print("fault", flush=True),
     )
     life.when_exit(lambda: print("exit hook", flush=True))

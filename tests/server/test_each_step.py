@@ -14,11 +14,11 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 import hrpc
 from hrpc.errors import NotRunning, StartError, StopError
-from hrpc.server.steps import Steps
+from hrpc.server.steps import Step, Steps
 from hrpc.testing import DevConsul
 from tests import agent
 from tests.eventually import eventually
-from tests.faulty import AtStart, AtStop, Step, faulty
+from tests.faulty import AtStart, AtStop, faulty, name_at_start
 from tests.server.recorded import Recorded, a_server
 
 STEP_LIMIT = 0.2
@@ -65,10 +65,10 @@ class Whole:
         """All steps of a life."""
         found: list[Step] = []
         with self._monkeypatch.context() as patched:
-            patched.setattr(Steps, "enter", faulty(None, "", found.append))
+            patched.setattr(Steps, "enter_all", faulty(None, "", found.extend))
             async with self.server():
                 pass
-        assert len({step.start for step in found}) == len({step.stop for step in found}) == len(found)
+        assert len(set(map(name_at_start, found))) == len({step.left_as for step in found}) == len(found)
         return found
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Whole:
         before, self.happened[:] = await self.present(), []
         hanging = asyncio.Event()
         with self._monkeypatch.context() as patched:
-            patched.setattr(Steps, "enter", faulty(fault, at, told=hanging.set))
+            patched.setattr(Steps, "enter_all", faulty(fault, at, told=hanging.set))
             async with asyncio.timeout(ENDS_WITHIN):
                 yield hanging
         assert self.happened in (["open", "hook", "close"], ["open", "close"], []), at
@@ -119,16 +119,16 @@ async def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def test_a_start_that_fails_at_any_step_says_at_which_and_leaves_nothing(whole: Whole) -> None:
     for step in await whole.steps():
-        async with whole.with_fault("fails", step.start):
+        async with whole.with_fault("fails", name_at_start(step)):
             with pytest.raises(StartError) as caught:
                 await whole.server().__aenter__()
-        assert caught.value.step == step.start
+        assert caught.value.step == name_at_start(step)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 async def test_a_start_that_hangs_at_any_step_ends_when_it_is_told_to_stop_and_leaves_nothing(whole: Whole) -> None:
     for step in await whole.steps():
-        async with whole.with_fault("waits", step.start) as hanging:
+        async with whole.with_fault("waits", name_at_start(step)) as hanging:
             server = whole.server()
             starting = asyncio.create_task(server.__aenter__())
             await hanging.wait()
@@ -139,26 +139,26 @@ async def test_a_start_that_hangs_at_any_step_ends_when_it_is_told_to_stop_and_l
 
 async def test_a_release_that_fails_at_any_step_is_named_and_all_others_are_made(whole: Whole) -> None:
     for step in await whole.steps():
-        async with whole.with_fault("raises", step.stop):
+        async with whole.with_fault("raises", step.left_as):
             with pytest.raises(StopError) as caught:
                 async with whole.server():
                     pass
         (error,) = caught.value.exceptions
         assert isinstance(error, ZeroDivisionError)
-        assert f"the step {step.stop!r} of the stop" in error.__notes__[0]
+        assert f"the step {step.left_as!r} of the stop" in error.__notes__[0]
 
 
 async def test_a_release_that_hangs_at_any_step_is_abandoned_at_its_limit_and_all_others_are_made(
     whole: Whole,
 ) -> None:
     steps = await whole.steps()
-    assert {step.stop for step in steps if not step.limited} == HAVE_LIMITS_OF_THEIR_OWN
+    assert {step.left_as for step in steps if not step.limited} == HAVE_LIMITS_OF_THEIR_OWN
     for step in steps:
         if step.limited:
-            async with whole.with_fault("hangs", step.stop):
+            async with whole.with_fault("hangs", step.left_as):
                 with pytest.raises(StopError) as caught:
                     async with whole.server():
                         pass
             assert [str(error) for error in caught.value.exceptions] == [
-                f"{step.stop}: not done within {STEP_LIMIT:g} s, abandoned"
+                f"{step.left_as}: not done within {STEP_LIMIT:g} s, abandoned"
             ]
