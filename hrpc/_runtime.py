@@ -49,6 +49,30 @@ class Slot(Generic[T]):
         )
 
 
+class Slots(Generic[T]):
+    """The places of the resources of one kind, such as databases: one that is called as its kind, others by name."""
+
+    def __init__(self, kind: str, option: str) -> None:
+        """`option` is what to pass to ``new_server``, with ``{}`` in the place of what says the name."""
+        self.own: Slot[T] = Slot(kind, option.format(""))
+        self._option = option
+        self._named: dict[str, Slot[T]] = {kind: self.own}
+
+    def of(self, name: str) -> Slot[T]:
+        """The place of this name, made when it is asked for the first time."""
+        return self._named.setdefault(name, self._named.get(name) or self._new(name))
+
+    def get(self, name: str | None) -> T:
+        """The value of this name, or of the one that is called as its kind. Raises `NotRunning`."""
+        if name is None:
+            return self.own.get()
+        # What nobody has made is not kept: names could come from anywhere.
+        return (self._named.get(name) or self._new(name)).get()
+
+    def _new(self, name: str) -> Slot[T]:
+        return Slot(f"{self.own.name} {name!r}", self._option.format(f'name="{name}"'))
+
+
 class Runtime:
     """One running server: its name and the values it provides."""
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Generic
 
-from hrpc._runtime import Slot
+from hrpc._runtime import Slot, Slots
 from hrpc.abc import Pool, StoredSettings
 from hrpc.database.settings import S, complete, read_given, read_stored
 from hrpc.errors import OptionError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_KINDS = frozenset({"mysql", "redis"})
+_OTHER_PARTS = frozenset({"server", "registration"})
+"""What the probes tell of beside databases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Recipe(Generic[S]):
     one, the rest comes from Consul; a setting given in code wins over the stored one.
     """
 
+    kind: str
     name: str
     slot: Slot[Any]
     settings: type[S]
@@ -31,7 +38,7 @@ class Recipe(Generic[S]):
     @property
     def origin(self) -> str:
         """The call that made the recipe, for errors."""
-        return f"{self.name}.new()"
+        return _origin(self.kind, self.name)
 
     @property
     def needs_settings(self) -> bool:
@@ -57,17 +64,35 @@ class Recipe(Generic[S]):
 
 
 def new_recipe(
-    slot: Slot[Any],
+    slots: Slots[Any],
+    name: str | None,
     settings: type[S],
     given: dict[str, Any],
     connect: Callable[[S], AbstractAsyncContextManager[Pool]],
     driver: str,
 ) -> Recipe[S]:
     """A recipe whose settings are checked as far as they are known. Raises `OptionError` and `InvalidConfig`."""
+    kind = slots.own.name
     if find_spec(driver) is None:
-        raise OptionError(f"{slot.name}.new() needs {driver}, which is not installed: pip install 'hrpc[{slot.name}]'")
-    checked = read_given(settings, f"{slot.name}.new()", given)
-    recipe = Recipe(slot.name, slot, settings, tuple(checked.items()), connect)
+        raise OptionError(f"{kind}.new() needs {driver}, which is not installed: pip install 'hrpc[{kind}]'")
+    name = _checked(kind, kind if name is None else name)
+    checked = read_given(settings, _origin(kind, name), given)
+    recipe = Recipe(kind, name, slots.of(name), settings, tuple(checked.items()), connect)
     if not recipe.needs_settings:
         recipe.read(None)
     return recipe
+
+
+def _checked(kind: str, name: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise OptionError(
+            f"{kind}.new(name={name!r}): takes a name of at most 63 letters, digits, dots, underscores and hyphens, "
+            "which is also the end of its key in Consul KV"
+        )
+    if name in _OTHER_PARTS or (name in _KINDS and name != kind):
+        raise OptionError(f"{kind}.new(name={name!r}): means something else in probes and keys; choose another name")
+    return name
+
+
+def _origin(kind: str, name: str) -> str:
+    return f"{kind}.new()" if name == kind else f"{kind}.new(name={name!r})"

@@ -52,7 +52,7 @@ def with_consul(consul: Consul | None = None) -> Option:
 
 
 def with_databases(*databases: Database) -> Option:
-    """The databases to open: ``mysql.new()``, ``redis.new()``."""
+    """The databases to open: ``mysql.new()``, ``redis.new()``, and others by name, ``mysql.new(name="reports")``."""
     for database in databases:
         if not callable(getattr(database, "open", None)):
             raise OptionError(f"hrpc.with_databases: takes mysql.new(…) or redis.new(…), not {database!r}")

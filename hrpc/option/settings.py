@@ -305,12 +305,16 @@ def _check_databases(settings: Settings) -> None:
     names = [database.name for database in settings.databases]
     for database in settings.databases:
         if names.count(database.name) > 1:
-            raise OptionError(f"hrpc.with_databases: {database.name} is given twice")
-        if database.needs_settings and settings.consul is None:
             raise OptionError(
-                f"hrpc.with_databases({database.name}.new()) has no settings: give them in code, "
-                f"{database.name}.new(address=…), or pass hrpc.with_consul(…) to read the KV key "
-                f"{settings.kv_prefix}/databases/{database.name}"
+                f"hrpc.with_databases: {database.name} is given twice; give one of them another name, as in "
+                f'{database.name}.new(name="reports")'
+            )
+        if database.needs_settings and settings.consul is None:
+            origin = getattr(database, "origin", f"{database.name}.new()")
+            given = origin.removesuffix(")") + ("" if origin.endswith("()") else ", ")
+            raise OptionError(
+                f"hrpc.with_databases({origin}) has no settings: give them in code, {given}address=…), or pass "
+                f"hrpc.with_consul(…) to read the KV key {settings.kv_prefix}/databases/{database.name}"
             )
 
 

@@ -11,8 +11,10 @@ from hrpc.errors import NotRunning
 
 
 @contextmanager
-def provide(module: ModuleType, value: object) -> Iterator[None]:
+def provide(module: ModuleType, value: object, name: str | None = None) -> Iterator[None]:
     """Makes ``module.get()`` use `value` in the server of the running event loop, while the context lasts.
+
+    With a `name`, of a database, it is ``module.get(name)``.
 
     `module` is one with a place in the server: `mysql`, `redis`, `configs` or `service`.
 
@@ -25,6 +27,9 @@ def provide(module: ModuleType, value: object) -> Iterator[None]:
     Raises `NotRunning` outside of a running server, and TypeError for another module.
     """
     slot = getattr(module, "slot", None)
+    slots = getattr(module, "slots", None)
+    if name is not None:
+        slot = slots.of(name) if isinstance(slots, _runtime.Slots) else None
     if not isinstance(slot, _runtime.Slot):
         raise TypeError(f"hrpc.testing.provide: {module.__name__} has no place in a server; pass mysql or redis")
     runtime = _runtime.current()

@@ -108,6 +108,7 @@ def blocking() -> None:
 
 async def in_a_handler() -> None:
     assert_type(mysql.get(), MySQL)
+    assert_type(mysql.get("reports"), MySQL)
     assert_type(await mysql.get().query_one("SELECT %s", 1), dict[str, Any] | None)
     assert_type(await mysql.get().query("SELECT 1"), list[dict[str, Any]])
     assert_type(await mysql.get().execute("DELETE FROM a"), Result)

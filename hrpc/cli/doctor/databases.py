@@ -15,7 +15,7 @@ async def databases(case: Case) -> list[Finding]:
 
 
 async def _examine(case: Case, database: Database) -> Finding:
-    origin = f"{database.name}.new(…)"
+    origin = getattr(database, "origin", f"{database.name}.new()")
     try:
         stored = None
         if database.needs_settings:
