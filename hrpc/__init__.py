@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hrpc import configs, database, errors, from_thread, life, log, metrics, service
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
+    from hrpc.leaving import draining
     from hrpc.option import (
         BalancerSettings,
         Consul,
@@ -85,6 +86,7 @@ __all__ = [
     "client_interceptors",
     "configs",
     "database",
+    "draining",
     "errors",
     "from_thread",
     "go",
@@ -146,6 +148,7 @@ _HOMES = {
     "Server": "hrpc.server",
     "background_context": "hrpc.context",
     "client_interceptors": "hrpc.rpc.interceptors",
+    "draining": "hrpc.leaving",
     "go": "hrpc.tasks",
     "new_server": "hrpc.server",
 }

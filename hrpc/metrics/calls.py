@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -59,6 +59,7 @@ class MethodCalls:
             "received",
             "request_streaming",
             "response_streaming",
+            "running",
             "seconds",
             "sent",
             "service",
@@ -76,6 +77,8 @@ class MethodCalls:
         self.response_streaming = response_streaming
         self.started = 0
         self.in_flight = 0
+        self.running: dict[Any, float] = {}
+        """The calls that are in a handler's hands, by whatever stands for them there, and when each began."""
         self.received = 0
         self.sent = 0
         self.buckets = [0] * (len(bounds) + 1)

@@ -103,7 +103,7 @@ class Wrapper:
         self, path: str, method: Method, body: Body, handler: Handler, codecs: Codecs
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
         counts, timeout, tracing, audit = method.counts, method.timeout, method.tracing, method.audit
-        admission, auth = method.admission, method.auth
+        admission, auth, running = method.admission, method.auth, method.counts.running
         failures, deadlines = self._failures, self._deadlines
         request_streaming = handler.request_streaming
         read, write = codecs
@@ -113,7 +113,7 @@ class Wrapper:
             current = context.from_metadata(arrived.get() or raw.invocation_metadata(), raw.peer())
             call = Call(raw, current, path, counts)
             context.enter(current)
-            began = counts.begin()
+            began = running[call] = counts.begin()
             span = response = None
             error: BaseException | None = None
             admitted: Admission | None = None
@@ -148,6 +148,7 @@ class Wrapper:
                 error = caught
                 await abort(raw, *failures.status(caught, call))
             finally:
+                del running[call]
                 seconds = counts.end(began, call.status, current.trace_id)
                 if span is not None:
                     span.end(call.status, error)

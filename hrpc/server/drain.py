@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from loguru import logger
 
 from hrpc.abc import Engine
-from hrpc.metrics.calls import Calls
+from hrpc.server import in_flight
+from hrpc.server.parts import Parts
 
 
 @asynccontextmanager
@@ -21,16 +22,25 @@ async def noticed(delay: Callable[[], float], hurry: asyncio.Event) -> AsyncIter
             await hurry.wait()
 
 
-async def drain(engine: Engine, calls: Calls, grace: float, hurry: asyncio.Event) -> None:
-    """Refuses new calls, waits for the running ones, and cancels them after `grace` seconds or in a hurry."""
-    hurrying = asyncio.create_task(hurry.wait())
+async def drain(engine: Engine, parts: Parts) -> None:
+    """Refuses new calls, waits for the running ones, and cancels them after the grace or in a hurry."""
+    grace = parts.settings.stop.grace
+    hurrying = asyncio.create_task(parts.hurry.wait())
     draining = asyncio.create_task(engine.stop(grace))
+    parts.draining.begin()
     try:
         await asyncio.wait({hurrying, draining}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
-            if calls.in_flight:
-                logger.warning("drain: {} calls had not ended and were cancelled", calls.in_flight)
+            _tell_who_is_cancelled(parts)
             await engine.stop(0)
         await draining
     finally:
         hurrying.cancel()
+
+
+def _tell_who_is_cancelled(parts: Parts) -> None:
+    if not parts.calls.in_flight:
+        return
+    logger.warning("drain: {} calls had not ended and were cancelled", parts.calls.in_flight)
+    for line in in_flight.lines(in_flight.in_flight(parts.calls)):
+        logger.warning("drain: {}", line)

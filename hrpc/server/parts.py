@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hrpc import _runtime
+from hrpc import _runtime, leaving
 from hrpc.configs.center import Configs
 from hrpc.health.state import Health
 from hrpc.log.audit import AuditLog
@@ -45,6 +45,8 @@ class Parts:
         self.breakers = None if settings.breaker is None else Breakers(settings.breaker)
         self.outgoing = Outgoing(self.name, self.breakers)
         self.runtime.values[outgoing.slot] = self.outgoing
+        self.draining = leaving.Draining()
+        self.runtime.values[leaving.slot] = self.draining
         self.pools = Pools(self.runtime, self.health)
         self.measures = Measures()
         self.hurry = asyncio.Event()

@@ -86,7 +86,10 @@ def _config_handlers(parts: Parts) -> AbstractAsyncContextManager[None]:
 async def _background_tasks(parts: Parts) -> AsyncIterator[None]:
     async with tasks.opened(parts.settings.stop.step_limit, parts.hurry) as parts.background:
         with parts.runtime.provide(tasks.slot, parts.background):
-            yield
+            try:
+                yield
+            finally:
+                parts.draining.begin()
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
         finally:
             health.end_watches()
             diagnostics.end_streams()
-            await drain(engine, parts.calls, settings.stop.grace, parts.hurry)
+            await drain(engine, parts)
             threads.shutdown()
 
 

@@ -107,6 +107,8 @@ def blocking() -> None:
 
 
 async def in_a_handler() -> None:
+    assert_type(hrpc.draining().is_set(), bool)
+    await hrpc.draining().wait()
     assert_type(mysql.get(), MySQL)
     assert_type(mysql.get("reports"), MySQL)
     assert_type(await mysql.get().query_one("SELECT %s", 1), dict[str, Any] | None)
