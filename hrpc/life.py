@@ -56,21 +56,42 @@ async def _run_all(kind: str, hooks: list[Hook], limit: float) -> list[Exception
     errors: list[Exception] = []
     for hook in hooks:
         name = f"{kind} {getattr(hook, '__qualname__', None) or repr(hook)}"
-        task = asyncio.ensure_future(run_hook(hook))
-        await asyncio.wait({task}, timeout=limit)
-        if not task.done():
-            task.cancel()
-            errors.append(StepTimeout(name, limit))
-        elif task.cancelled():
-            errors.append(_noted(RuntimeError("cancelled itself"), name))
-        elif isinstance(error := task.exception(), Exception):
-            errors.append(_noted(error, name))
+        try:
+            await run_within(limit, name, hook)
+        except StepTimeout as error:
+            errors.append(error)
+        except Exception as error:  # noqa: BLE001 - reported by whoever runs the hooks; the next one runs
+            error.add_note(f"raised by {name}")
+            errors.append(error)
     return errors
 
 
-def _noted(error: Exception, name: str) -> Exception:
-    error.add_note(f"raised by {name}")
-    return error
+async def run_within(limit: float, name: str, hook: Hook) -> None:
+    """Runs one function. After `limit` seconds it is abandoned, whatever it does; then raises `StepTimeout`."""
+    task = asyncio.ensure_future(run_hook(hook))
+    await asyncio.wait({task}, timeout=limit)
+    if not task.done():
+        task.cancel()
+        raise StepTimeout(name, limit)
+    _raise_failure(task)
+
+
+async def run_cancellable(hook: Hook, patience: float) -> None:
+    """Runs one function. When it is cancelled, it has `patience` seconds to end, and is then abandoned."""
+    task = asyncio.ensure_future(run_hook(hook))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task}, timeout=patience)
+        raise
+    _raise_failure(task)
+
+
+def _raise_failure(task: asyncio.Future[None]) -> None:
+    if task.cancelled():
+        raise RuntimeError("cancelled itself")
+    task.result()
 
 
 async def run_hook(hook: Hook) -> None:

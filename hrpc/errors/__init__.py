@@ -7,6 +7,7 @@
     │   ├── MissingServerName
     │   └── InvalidPort
     ├── StartError                  a step of the start failed; `step` names it, the cause says why
+    ├── StartTimeout                the start took longer than its limit
     ├── StopError                   steps of the stop failed; everything else was released (also an ExceptionGroup)
     ├── StepTimeout                 a step of the stop took longer than its limit
     ├── StepInterrupted             a step of the stop was cancelled half-way
@@ -90,17 +91,29 @@ class StartError(HrpcError):
     ``[step 3/9] mysql: …``.
     """
 
-    def __init__(self, step: str, cause: BaseException, place: str = "step") -> None:
+    def __init__(self, step: str, cause: BaseException, place: str = "") -> None:
         said = f"{cause}" if isinstance(cause, HrpcError) else f"{cause!r}"
-        super().__init__(f"[{place}] {step}: {said}")
+        super().__init__(f"{_placed(step, place)}: {said}")
         self.step = step
+
+
+def _placed(step: str, place: str) -> str:
+    return f"[{place}] {step}" if place else step
+
+
+class StartTimeout(HrpcError):
+    """A start took longer than `hrpc.with_start_limit` allows; it is the cause of a `StartError`, which says where."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"the start was not done within {limit:g} s, which is what hrpc.with_start_limit gives it")
+        self.limit = limit
 
 
 class StepTimeout(HrpcError):
     """A step of the stop took longer than its limit and was abandoned."""
 
-    def __init__(self, step: str, limit: float) -> None:
-        super().__init__(f"{step}: not done within {limit:g} s, abandoned")
+    def __init__(self, step: str, limit: float, place: str = "") -> None:
+        super().__init__(f"{_placed(step, place)}: not done within {limit:g} s, abandoned")
         self.step = step
         self.limit = limit
 
@@ -121,8 +134,8 @@ class StopError(HrpcError, ExceptionGroup[Exception]):
 class StepInterrupted(HrpcError):
     """A step of the stop was cancelled half-way, by the event loop's end or by a task of ours that crashed."""
 
-    def __init__(self, step: str) -> None:
-        super().__init__(f"{step}: cancelled half-way")
+    def __init__(self, step: str, place: str = "") -> None:
+        super().__init__(f"{_placed(step, place)}: cancelled half-way")
         self.step = step
 
 

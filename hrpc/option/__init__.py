@@ -14,6 +14,7 @@ from hrpc.option.diagnostics import with_channelz, with_debug, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
+from hrpc.option.life import with_post_run, with_pre_run, with_start_limit
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -34,6 +35,7 @@ from hrpc.option.plugins import with_plugins
 from hrpc.option.registration import with_health_check, with_registration
 from hrpc.option.retries import with_hedging, with_retry
 from hrpc.option.retry import HedgingSettings, RetrySettings
+from hrpc.option.run_step import Priority, RunStep, in_order
 from hrpc.option.settings import (
     AuditSettings,
     Certificates,
@@ -74,8 +76,10 @@ __all__ = [
     "Keepalive",
     "MessageLimits",
     "Option",
+    "Priority",
     "RegistrationSettings",
     "RetrySettings",
+    "RunStep",
     "Settings",
     "SnapshotSettings",
     "StaticServices",
@@ -83,6 +87,7 @@ __all__ = [
     "Timeouts",
     "TracingSettings",
     "fold",
+    "in_order",
     "of_method",
     "with_audit_log",
     "with_auth",
@@ -113,6 +118,8 @@ __all__ = [
     "with_metrics",
     "with_not_found",
     "with_plugins",
+    "with_post_run",
+    "with_pre_run",
     "with_rate_limit",
     "with_reflection",
     "with_registration",
@@ -122,6 +129,7 @@ __all__ = [
     "with_server_name",
     "with_snapshot",
     "with_stack_skip",
+    "with_start_limit",
     "with_static_services",
     "with_target",
     "with_tracing",

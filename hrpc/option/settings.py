@@ -18,6 +18,7 @@ from hrpc.option.debug import from_environment as debug_from_environment
 from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
 from hrpc.option.retry import HedgingSettings, RetrySettings
+from hrpc.option.run_step import RunStep
 
 Hook = Callable[[], Any]
 
@@ -191,6 +192,9 @@ class Settings:
     interceptors: tuple[Any, ...] = ()
     exit_listeners: tuple[Hook, ...] = ()
     restart_listeners: tuple[Hook, ...] = ()
+    pre_run: tuple[RunStep, ...] = ()
+    post_run: tuple[RunStep, ...] = ()
+    start_limit: float | None = None
     stop: StopSettings = field(default_factory=StopSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     handler_threads: int = 32
@@ -231,13 +235,18 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One argument of ``new_server``: the fields of `Settings` that it sets. Later options win over earlier ones."""
+    """One argument of ``new_server``: the fields of `Settings` that it sets. Later options win over earlier ones.
+
+    What it has for the fields in `added` comes after what earlier ones have added.
+    """
 
     name: str
     changes: Mapping[str, object]
+    added: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.changes.items())})"
+        values = {**self.changes, **self.added}
+        return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in values.items())})"
 
 
 def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) -> Settings:
@@ -247,6 +256,8 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
         if not isinstance(option, Option):
             raise OptionError(f"new_server takes options such as hrpc.with_server_name(…), not {option!r}")
         changes.update(option.changes)
+        for name, values in option.added.items():
+            changes[name] = (*changes.get(name, ()), *values)
     settings = Settings(**changes)
     if not settings.server_name:
         raise MissingServerName

@@ -14,6 +14,7 @@ from hrpc import life, tasks
 from hrpc.abc import Database
 from hrpc.engine.choice import chosen
 from hrpc.health.state import Phase
+from hrpc.option import RunStep, in_order
 from hrpc.server import discovery, tracing
 from hrpc.server.drain import noticed
 from hrpc.server.parts import Parts
@@ -40,8 +41,7 @@ def plan(parts: Parts, errors: list[Exception], *, serves: bool) -> Iterator[Ste
     if s.consul is not None:
         yield Step("config handlers", partial(_config_handlers, parts))
     yield Step("exit hooks", partial(_exit_hooks, parts, errors), limited=False)
-    if serves:
-        yield from _serving(parts)
+    yield from _serving(parts) if serves else _steps_of_user(parts)
 
 
 def _discovery(parts: Parts) -> Iterator[Step]:
@@ -55,6 +55,14 @@ def _discovery(parts: Parts) -> Iterator[Step]:
     yield Step("discovery", partial(discovery.discovering, parts))
 
 
+def _steps_of_user(parts: Parts) -> Iterator[Step]:
+    s = parts.settings
+    for step in in_order(s.pre_run):
+        yield Step(step.name, partial(_before, step, s.stop.step_limit), leaving="", limited=False)
+    for step in reversed(in_order(s.post_run)):
+        yield Step(None, partial(_after, step, s.stop.step_limit), leaving=step.name, limited=False)
+
+
 def _serving(parts: Parts) -> Iterator[Step]:
     s = parts.settings
     if s.health_port is not None:
@@ -65,6 +73,7 @@ def _serving(parts: Parts) -> Iterator[Step]:
     yield Step("bind", partial(bound, parts, engine), leaving="close port")
     if s.upstreams:
         yield Step("upstreams", partial(discovery.upstreams_known, parts))
+    yield from _steps_of_user(parts)
     yield Step("serve", partial(serving, parts, engine), leaving="drain", limited=False)
     if s.consul is not None:
         delay = partial(_drain_delay, parts)
@@ -98,6 +107,20 @@ async def _exit_hooks(parts: Parts, errors: list[Exception]) -> AsyncIterator[No
         yield
     finally:
         errors += await life.run_exit_hooks(parts.runtime, parts.settings.stop.step_limit)
+
+
+@asynccontextmanager
+async def _before(step: RunStep, patience: float) -> AsyncIterator[None]:
+    await life.run_cancellable(step.run, patience)
+    yield
+
+
+@asynccontextmanager
+async def _after(step: RunStep, limit: float) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await life.run_within(limit, step.name, step.run)
 
 
 def _drain_delay(parts: Parts) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from loguru import logger
 
 from hrpc import life
-from hrpc.errors import HrpcError, StopError
+from hrpc.errors import HrpcError, StartError, StartTimeout, StopError
 from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.option import Settings
@@ -140,7 +140,14 @@ class Running:
     async def _start(self) -> None:
         self.parts.runtime.exit_hooks.extend(self.settings.exit_listeners)
         self.parts.runtime.restart_hooks.extend(self.settings.restart_listeners)
-        await self._steps.enter_all(list(plan(self.parts, self._steps.errors, serves=self._job is None)))
+        steps = list(plan(self.parts, self._steps.errors, serves=self._job is None))
+        limit = self.settings.start_limit
+        try:
+            async with asyncio.timeout(limit):
+                await self._steps.enter_all(steps)
+        except TimeoutError as error:  # of the whole: that of a step would be the cause of its StartError
+            progress = self.parts.progress
+            raise StartError(progress.step, StartTimeout(limit or 0.0), progress.place) from error
 
     def _arrived(self) -> None:
         self.started.set()
@@ -168,4 +175,5 @@ class Running:
 
 def _told(error: Exception) -> str:
     notes = "; ".join(getattr(error, "__notes__", ()))
-    return f"{error!r} ({notes})" if notes else str(error)
+    said = str(error) if isinstance(error, HrpcError) else repr(error)
+    return f"{said} ({notes})" if notes else said

@@ -15,8 +15,8 @@ from hrpc.server.progress import StartProgress, Timeline
 class Step(NamedTuple):
     """One step of a life: how it is entered, and what it is called when it is left.
 
-    A step without a `name` does nothing at the start and is not counted there; then it has a name for `leaving`. When
-    it is not `limited`, its leaving has waits and limits of its own.
+    A step without a `name` does nothing at the start and is not counted there; one whose `leaving` is empty does
+    nothing in the stop. When it is not `limited`, its leaving has waits and limits of its own.
     """
 
     name: str | None
@@ -27,7 +27,7 @@ class Step(NamedTuple):
     @property
     def left_as(self) -> str:
         """Its name in the stop."""
-        return self.leaving or self.name or ""
+        return self.leaving if self.leaving is not None else self.name or ""
 
 
 class _Entered(NamedTuple):
@@ -66,26 +66,28 @@ class Steps:
     async def leave_all(self) -> None:
         """Leaves the steps, last one first; what goes wrong is put into `errors`."""
         self.stop = Timeline()
+        count = sum(bool(step.name) for step in self._entered)
         while self._entered:
             step = self._entered.pop()
             began = time.monotonic()
-            await self._leave(step)
-            self.stop.add(step.name, began)
+            await self._leave(step, f"step {len(self.stop.done) + 1}/{count}")
+            if step.name:
+                self.stop.add(step.name, began)
 
-    async def _leave(self, step: _Entered) -> None:
+    async def _leave(self, step: _Entered, place: str) -> None:
         try:
             async with asyncio.timeout(step.limit) as limit:
                 await step.manager.__aexit__(None, None, None)
         except TimeoutError as timeout:
             late = step.limit is not None and limit.expired()
-            self.errors.append(StepTimeout(step.name, step.limit or 0.0) if late else timeout)
+            self.errors.append(StepTimeout(step.name, step.limit or 0.0, place) if late else timeout)
         except asyncio.CancelledError:
             # Another step's task group does this when a task of its crashes. What is left to release is released.
             take_back_cancellation()
-            self.errors.append(StepInterrupted(step.name))
+            self.errors.append(StepInterrupted(step.name, place))
         except BaseException as caught:  # noqa: BLE001 - reported by whoever stops the server; the next step is left
             error = caught if isinstance(caught, Exception) else RuntimeError(f"raised {caught!r}")
-            error.add_note(f"raised by the step {step.name!r} of the stop")
+            error.add_note(f"raised by [{place}] of the stop, {step.name}")
             self.errors.append(error)
 
 

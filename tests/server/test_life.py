@@ -172,7 +172,7 @@ async def test_a_release_that_hangs_is_abandoned_and_the_next_ones_go_on() -> No
     with pytest.raises(StopError) as caught:
         async with a_server(hrpc.with_databases(first, hanging), hrpc.with_graceful_stop(step_limit=0.1)):
             pass
-    assert [str(error) for error in caught.value.exceptions] == ["hanging: not done within 0.1 s, abandoned"]
+    assert [str(error) for error in caught.value.exceptions] == ["[step 6/9] hanging: not done within 0.1 s, abandoned"]
     assert happened == ["open", "open", "close", "close"]
 
 
