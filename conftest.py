@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from tempfile import TemporaryDirectory
@@ -36,6 +37,9 @@ settings.load_profile("hrpc")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts jobs in the background so, and the processes of the tests would inherit it: deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_ran] = set()
 
 
