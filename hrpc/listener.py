@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-def bind(purpose: str, host: str, port: int, option: str) -> socket.socket:
-    """A bound TCP socket that shares its port with nobody; port 0 takes any free one.
+def bind(purpose: str, host: str, port: int, option: str, *, shared: bool = False) -> socket.socket:
+    """A bound TCP socket that shares its port with nobody, or with those that say so as well; port 0 takes a free one.
 
     `purpose` and `option` are for the error: what the port is for, and what to change.
     Raises `PortTaken` or `BindError`.
@@ -32,6 +32,8 @@ def bind(purpose: str, host: str, port: int, option: str) -> socket.socket:
     try:
         # Only past connections may linger on the port (TIME_WAIT); a listener on it is an error.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
     except OSError as error:
         sock.close()
@@ -52,6 +54,15 @@ def unused(purpose: str, host: str, port: int, option: str) -> None:
             sock.listen()
         except OSError as error:
             raise PortTaken(purpose, endpoint(host, port), option) from error
+
+
+def held(purpose: str, host: str, port: int, option: str) -> socket.socket:
+    """A socket that keeps a port for those processes of ours that listen on it, and does not listen itself.
+
+    Raises `PortTaken` or `BindError`, also when the port belongs to somebody who would share it.
+    """
+    unused(purpose, host, port, option)
+    return bind(purpose, host, port, option, shared=True)
 
 
 @asynccontextmanager

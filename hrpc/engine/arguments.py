@@ -12,7 +12,7 @@ def arguments(settings: Settings) -> Arguments:
     kept, limits = settings.keepalive, settings.message_limits
     found = [
         # SO_REUSEPORT is on by default, so that a second process would silently share the port (grpc#16920).
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.port_is_held)),
         ("grpc.max_receive_message_length", limits.receive),
         ("grpc.max_send_message_length", limits.send),
         ("grpc.keepalive_time_ms", milliseconds(kept.time)),

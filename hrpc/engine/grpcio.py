@@ -31,6 +31,7 @@ class GrpcioEngine:
             compression=_COMPRESSION[settings.compression],
         )
         self._stopping = Stopping(self._server)
+        self._port_is_held = settings.port_is_held
         self._asks_itself = settings.concurrency.lag is not None
         self._own: OwnSocket | None = None
 
@@ -42,8 +43,9 @@ class GrpcioEngine:
     async def bind(self, host: str, port: int, certificates: ServerCertificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken` or `BindError`."""
         where = endpoint(host, port)
-        # gRPC's own error for a port that is taken says neither which one nor why.
-        listener.unused("gRPC", host, port, _OPTION)
+        if not self._port_is_held:
+            # gRPC's own error for a port that is taken says neither which one nor why.
+            listener.unused("gRPC", host, port, _OPTION)
         if self._asks_itself:
             self._listen_for_itself()
         try:

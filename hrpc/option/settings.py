@@ -168,6 +168,8 @@ class Settings:
     environment: Environment = Environment.DEVELOPMENT
     host: str = "0.0.0.0"
     port: int = DEFAULT_PORT
+    port_is_held: bool = False
+    """Another process of ours holds the port, and lets this one listen on it: no option, but how processes are run."""
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
     plugins: tuple[Plugin, ...] = ()

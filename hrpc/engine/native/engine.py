@@ -53,7 +53,8 @@ class NativeEngine:
         """Listens, without answering yet; gives the port. Raises `EngineMissing`, `PortTaken` or `BindError`."""
         assert certificates is None, "refused when the server was made"
         front = _front()
-        listener.unused("gRPC", host, port, _OPTION)
+        if not self._settings.port_is_held:
+            listener.unused("gRPC", host, port, _OPTION)
         where = endpoint(host, port)
         try:
             self._front = front(where, [], call_details=True, **_arguments(self._settings))
@@ -138,6 +139,7 @@ def _arguments(settings: Settings) -> dict[str, Any]:
         "keepalive_timeout_ms": milliseconds(kept.timeout),
         "keepalive_permit_without_calls": kept.permit_without_stream,
         "max_concurrent_streams": settings.max_streams or 2**31 - 1,
+        "reuse_port": settings.port_is_held,
     }
 
 
