@@ -7,12 +7,12 @@ from hrpc.option import Settings
 Arguments = list[tuple[str, int]]
 
 
-def arguments(settings: Settings) -> Arguments:
+def arguments(settings: Settings, *, shared: bool = False) -> Arguments:
     """The channel arguments of a server (https://grpc.github.io/grpc/core/group__grpc__arg__keys.html)."""
     kept, limits = settings.keepalive, settings.message_limits
     found = [
         # SO_REUSEPORT is on by default, so that a second process would silently share the port (grpc#16920).
-        ("grpc.so_reuseport", int(settings.port_is_held)),
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.max_receive_message_length", limits.receive),
         ("grpc.max_send_message_length", limits.send),
         ("grpc.keepalive_time_ms", milliseconds(kept.time)),

@@ -14,12 +14,12 @@ FAST = "-event_engine_listener"
 """The experiment of gRPC to leave out: 1.08 to 1.14 of the rate, 1.2 and more beside uvloop (``make bench``)."""
 
 
-def chosen(settings: Settings) -> Engine:
-    """The engine of these settings, not bound yet."""
+def chosen(settings: Settings, *, shared: bool = False) -> Engine:
+    """The engine of these settings, not bound yet. `shared`: other processes of the service listen on its port."""
     if settings.engine.kind == "native":
         from hrpc.engine.native import NativeEngine
 
-        return NativeEngine(settings)
+        return NativeEngine(settings, shared=shared)
     from hrpc.engine.grpcio import GrpcioEngine
 
     logger.info("gRPC is served by grpcio {}", grpc.__version__)
@@ -29,4 +29,4 @@ def chosen(settings: Settings) -> Engine:
             "GRPC_EXPERIMENTS={} in the environment in which the process is started",
             FAST,
         )
-    return GrpcioEngine(settings)
+    return GrpcioEngine(settings, shared=shared)

@@ -24,14 +24,14 @@ _COMPRESSION = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compr
 class GrpcioEngine:
     """Serves on one port with ``grpc.aio``; made inside the event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
+        self._shared = shared
         self._server = grpc.aio.server(
             interceptors=list(settings.interceptors),
-            options=arguments(settings),
+            options=arguments(settings, shared=shared),
             compression=_COMPRESSION[settings.compression],
         )
         self._stopping = Stopping(self._server)
-        self._port_is_held = settings.port_is_held
         self._asks_itself = settings.concurrency.lag is not None
         self._own: OwnSocket | None = None
 
@@ -43,8 +43,8 @@ class GrpcioEngine:
     async def bind(self, host: str, port: int, certificates: ServerCertificates | None) -> int:
         """Listens, without answering yet; gives the port. Raises `PortTaken` or `BindError`."""
         where = endpoint(host, port)
-        if not self._port_is_held:
-            # gRPC's own error for a port that is taken says neither which one nor why.
+        # gRPC's own error for a port that is taken says neither which one nor why.
+        if not self._shared:
             listener.unused("gRPC", host, port, _OPTION)
         if self._asks_itself:
             self._listen_for_itself()

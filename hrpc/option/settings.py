@@ -169,7 +169,7 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = DEFAULT_PORT
     port_is_held: bool = False
-    """Another process of ours holds the port, and lets this one listen on it: no option, but how processes are run."""
+    """Another process of ours holds the port, so that others may share it: no option, but ``hrpc run --reload``."""
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
     plugins: tuple[Plugin, ...] = ()

@@ -69,7 +69,7 @@ def _serving(parts: Parts) -> Iterator[Step]:
         yield Step("health", partial(health_http, parts, s.health_port))
     if s.metrics_port is not None:
         yield Step("metrics", partial(metrics_http, parts, s.metrics_port))
-    engine = chosen(s)
+    engine = chosen(s, shared=s.port_is_held)
     yield Step("bind", partial(bound, parts, engine), leaving="close port")
     if s.upstreams:
         yield Step("upstreams", partial(discovery.upstreams_known, parts))

@@ -14,7 +14,7 @@ from hrpc import listener
 from hrpc.cli.errors import CommandError
 from hrpc.errors import BindError
 
-VARIABLE = "HRPC_RELOAD_LINE"
+VARIABLE = "_HRPC_RELOAD_LINE"
 """Where a process that was started by a watcher finds its end of the line: the number of a descriptor."""
 
 _OPTION = "hrpc.with_listen_port"

@@ -37,7 +37,8 @@ LINGER = 0.05
 class NativeEngine:
     """Serves unary calls through pygrpc-native, all others with ``grpc.aio`` behind it; made inside the event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
+        self._shared = shared
         self._settings = settings
         self._fallback = Fallback(settings)
         self._front: NativeGrpcFront | None = None
@@ -53,11 +54,11 @@ class NativeEngine:
         """Listens, without answering yet; gives the port. Raises `EngineMissing`, `PortTaken` or `BindError`."""
         assert certificates is None, "refused when the server was made"
         front = _front()
-        if not self._settings.port_is_held:
+        if not self._shared:
             listener.unused("gRPC", host, port, _OPTION)
         where = endpoint(host, port)
         try:
-            self._front = front(where, [], call_details=True, **_arguments(self._settings))
+            self._front = front(where, [], call_details=True, **_arguments(self._settings, self._shared))
         except (OSError, ValueError) as error:
             raise BindError(f"gRPC: cannot listen on {where}: {error}; change it in {_OPTION}") from error
         self._front.set_fallback(self._fallback.bind())
@@ -129,17 +130,17 @@ def _front() -> type[NativeGrpcFront]:
     return NativeGrpcFront
 
 
-def _arguments(settings: Settings) -> dict[str, Any]:
+def _arguments(settings: Settings, shared: bool) -> dict[str, Any]:
     kept = settings.keepalive
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "io_threads": settings.engine.io_threads or min(2, cores or 2),
+        "io_threads": settings.engine.io_threads or (1 if shared else min(2, cores or 2)),
+        "reuse_port": shared,
         "metrics": True,  # they tell when an answer has left
         "keepalive_time_ms": milliseconds(kept.time),
         "keepalive_timeout_ms": milliseconds(kept.timeout),
         "keepalive_permit_without_calls": kept.permit_without_stream,
         "max_concurrent_streams": settings.max_streams or 2**31 - 1,
-        "reuse_port": settings.port_is_held,
     }
 
 
