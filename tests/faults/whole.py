@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,9 @@ class Whole:
             "redis": {"address": redis.host, "port": redis.port},
             "engine": "grpcio",
             "stop": STOP,
+            "registration": {},
+            "calls": 1000,
+            "lag": 0.5,
             "fault": "",
         }
 
@@ -79,6 +83,11 @@ class Life:
         """The steps that it is about to take."""
         line = await self.process.says("steps [")
         return [Step(*step) for step in json.loads(line.removeprefix("steps "))]
+
+    async def ports(self) -> dict[str, int]:
+        """Its ports, by what the log calls them: ``serves on port``, ``health on``, ``metrics on``."""
+        line = await self.process.says("started in")
+        return {what: int(number) for what, number in re.findall(r"(serves on port|\w+ on) (\d+)", line)}
 
     async def left(self) -> list[str]:
         """What it has left behind."""

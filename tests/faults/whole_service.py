@@ -6,8 +6,10 @@ from __future__ import annotations
 
 print("begins", flush=True)
 
+import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -42,6 +44,21 @@ async def asks(request: bytes, _: Any) -> bytes:
     return answer
 
 
+async def blocks(request: bytes, _: Any) -> bytes:
+    """Holds the event loop up for this many seconds."""
+    time.sleep(json.loads(request))  # noqa: ASYNC251 - this is the fault
+    return b""
+
+
+async def takes_long(request: bytes, _: Any) -> bytes:
+    await asyncio.sleep(json.loads(request))
+    return b""
+
+
+async def fails(request: bytes, _: Any) -> bytes:
+    raise ZeroDivisionError
+
+
 server = hrpc.new_server(
     hrpc.with_server_name(told["name"]),
     hrpc.with_listen_port(0, host="127.0.0.1"),
@@ -54,11 +71,12 @@ server = hrpc.new_server(
     hrpc.with_tracing(processors=(SpanProcessor(),)),
     hrpc.with_health_check(0),
     hrpc.with_metrics(0),
-    hrpc.with_concurrency_limit(1000, lag=0.5),
+    hrpc.with_registration(**told["registration"]),
+    hrpc.with_concurrency_limit(told["calls"], lag=told["lag"]),
     hrpc.with_graceful_stop(**told["stop"]),
     hrpc.with_exit_listeners(lambda: None),
 )
-echo.add_echo(server, Asks=asks)
+echo.add_echo(server, Asks=asks, Blocks=blocks, Fails=fails, TakesLong=takes_long)
 
 if __name__ == "__main__":
     kind, _, at = told["fault"].partition(": ")

@@ -1,0 +1,84 @@
+"""Each step of a whole service in turn, whichever there are, has a fault: in a process of its own, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.whole import STOP, Life, Step, Whole
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+AT_ONCE = 2
+ENDS_WITHIN = 10.0
+"""Seconds from the fault or the signal to the end of the process: its waits and limits, on a machine with much else to
+do."""
+
+
+class Case(NamedTuple):
+    fault: str
+    """What the step does: see `tests.faulty.Faulty`."""
+    code: int
+    """What the process exits with."""
+
+
+CASES = [Case("fails", 1), Case("waits", 0), Case("raises", 1), Case("hangs", 1)]
+
+
+class Ended(NamedTuple):
+    step: str
+    seconds: float
+    wrong: list[str]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
+async def test_whichever_step_has_the_fault_the_service_ends_says_which_and_leaves_nothing(
+    whole: Whole, case: Case, figures: Callable[..., None]
+) -> None:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(step: str) -> Ended:
+        async with places, whole.life(fault=f"{case.fault}: {step}") as life:
+            return await ended(life, step, case)
+
+    steps = [step for step in await all_steps(whole) if case.fault != "hangs" or step.limited]
+    names = [step.left_as if case.fault in ("raises", "hangs") else step.name or step.left_as for step in steps]
+    ends = await asyncio.gather(*(one(name) for name in names))
+    figures(fault=case.fault, steps=len(ends), longest_s=max(end.seconds for end in ends))
+    wrong = [end for end in ends if end.wrong]
+    assert not wrong, f"{len(wrong)} of {len(ends)}, the first: {wrong[0]}"
+    assert max(end.seconds for end in ends) <= ENDS_WITHIN
+
+
+async def all_steps(whole: Whole) -> list[Step]:
+    async with whole.life() as life:
+        return await life.steps()
+
+
+async def ended(life: Life, step: str, case: Case) -> Ended:
+    await life.process.says({"fails": "begins", "waits": "fault"}.get(case.fault, "started in"))
+    began = time.monotonic()
+    if case.fault != "fails":
+        life.process.send(signal.SIGTERM)
+    code = await life.process.ended()
+    seconds = time.monotonic() - began
+    wrong = await life.left()
+    if code != case.code:
+        wrong.append(f"exit code {code}")
+    told = {
+        "fails": f"{step}: ZeroDivisionError('as the test wants it')",
+        "waits": "has stopped",
+        "raises": f"raised by the step '{step}' of the stop",
+        "hangs": f"{step}: not done within {STOP['step_limit']:g} s",
+    }[case.fault]
+    # What ends after the log can say nothing.
+    if told not in life.process.output and step != "log flushed":
+        wrong.append(f"does not say {told!r}")
+    if wrong:
+        wrong.append(life.process.output)
+    return Ended(step, seconds, wrong)
