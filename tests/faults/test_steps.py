@@ -73,7 +73,7 @@ async def ended(life: Life, step: str, case: Case) -> Ended:
     told = {
         "fails": f"{step}: ZeroDivisionError('as the test wants it')",
         "waits": "has stopped",
-        "raises": f"raised by the step '{step}' of the stop",
+        "raises": f"of the stop, {step}",
         "hangs": f"{step}: not done within {STOP['step_limit']:g} s",
     }[case.fault]
     # What ends after the log can say nothing.

@@ -145,7 +145,7 @@ async def test_a_release_that_fails_at_any_step_is_named_and_all_others_are_made
                     pass
         (error,) = caught.value.exceptions
         assert isinstance(error, ZeroDivisionError)
-        assert f"the step {step.left_as!r} of the stop" in error.__notes__[0]
+        assert f"of the stop, {step.left_as}" in error.__notes__[0]
 
 
 async def test_a_release_that_hangs_at_any_step_is_abandoned_at_its_limit_and_all_others_are_made(
