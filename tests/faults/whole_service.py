@@ -74,6 +74,8 @@ server = hrpc.new_server(
     hrpc.with_registration(**told["registration"]),
     hrpc.with_concurrency_limit(told["calls"], lag=told["lag"]),
     hrpc.with_graceful_stop(**told["stop"]),
+    hrpc.with_pre_run(lambda: None, name="before all calls"),
+    hrpc.with_post_run(lambda: None, name="after all calls"),
     hrpc.with_exit_listeners(lambda: None),
 )
 echo.add_echo(server, Asks=asks, Blocks=blocks, Fails=fails, TakesLong=takes_long)
