@@ -24,7 +24,7 @@ from tests.server.recorded import Recorded, a_server
 STEP_LIMIT = 0.2
 ENDS_WITHIN = 5.0
 """Seconds for one life with a fault, on a machine with much else to do."""
-HAVE_LIMITS_OF_THEIR_OWN = {"drain", "drain delay", "background tasks", "exit hooks"}
+HAVE_LIMITS_OF_THEIR_OWN = {"drain", "drain delay", "background tasks", "after all calls", "exit hooks"}
 """Steps that the limit of a step does not hold for: tests/server has one of its own for what hangs in each."""
 
 
@@ -154,7 +154,7 @@ async def test_a_release_that_hangs_at_any_step_is_abandoned_at_its_limit_and_al
     whole: Whole,
 ) -> None:
     steps = await whole.steps()
-    assert {step.left_as for step in steps if not step.limited} == HAVE_LIMITS_OF_THEIR_OWN
+    assert {step.left_as for step in steps if step.left_as and not step.limited} == HAVE_LIMITS_OF_THEIR_OWN
     for step in steps:
         if step.limited:
             async with whole.with_fault("hangs", step.left_as):
