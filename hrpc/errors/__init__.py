@@ -33,6 +33,11 @@
     ├── ServiceError
     │   ├── ServiceNotFound         no instance that passes its checks
     │   └── BreakerOpen             not called, because too many calls have failed (also a grpc.aio.AioRpcError)
+    ├── ManagerError                hosted services failed; `setup`, `run`, `shutdown` say when (an ExceptionGroup)
+    ├── ServicesErrors              those of one stage in it (an ExceptionGroup)
+    ├── HostedServiceError          one service in that; `error` says why
+    ├── PanicError                  why: it crashed
+    ├── RunEnded                    why: its run() returned too early
     └── CallError                   what a handler raises for its caller; yours derive from it (also an AioRpcError)
         ├── Unknown                 HRPC 1000
         ├── NotFound                HRPC 1001
@@ -64,6 +69,11 @@ from hrpc.errors.builtin import Unknown as Unknown
 from hrpc.errors.builtin import Validation as Validation
 from hrpc.errors.call import CallError as CallError
 from hrpc.errors.call import Hop as Hop
+from hrpc.errors.hosted import HostedServiceError as HostedServiceError
+from hrpc.errors.hosted import ManagerError as ManagerError
+from hrpc.errors.hosted import PanicError as PanicError
+from hrpc.errors.hosted import RunEnded as RunEnded
+from hrpc.errors.hosted import ServicesErrors as ServicesErrors
 from hrpc.errors.root import HrpcError as HrpcError
 from hrpc.errors.root import OptionError as OptionError
 

@@ -15,6 +15,7 @@ from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
 from hrpc.option.life import with_post_run, with_pre_run, with_start_limit
+from hrpc.option.hosted import with_ping, with_services
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -42,6 +43,7 @@ from hrpc.option.settings import (
     ClientCertificates,
     Environment,
     ErrorSettings,
+    HostedSettings,
     Keepalive,
     MessageLimits,
     Option,
@@ -73,6 +75,7 @@ __all__ = [
     "Environment",
     "ErrorSettings",
     "HedgingSettings",
+    "HostedSettings",
     "Keepalive",
     "MessageLimits",
     "Option",
@@ -117,6 +120,7 @@ __all__ = [
     "with_message_limits",
     "with_metrics",
     "with_not_found",
+    "with_ping",
     "with_plugins",
     "with_post_run",
     "with_pre_run",
@@ -127,6 +131,7 @@ __all__ = [
     "with_retry",
     "with_server_certs",
     "with_server_name",
+    "with_services",
     "with_snapshot",
     "with_stack_skip",
     "with_start_limit",

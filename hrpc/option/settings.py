@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from hrpc.abc import Database, Instance, Plugin
+from hrpc.abc import Database, GrpcService, HostedService, Instance, Plugin
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.balancer import Balancers
@@ -160,6 +160,13 @@ class StaticServices(NamedTuple):
     path: str | None = None
 
 
+class HostedSettings(NamedTuple):
+    """What lives beside gRPC, and for how many seconds a stop waits for it. See `with_services`."""
+
+    services: tuple[HostedService | GrpcService, ...] = ()
+    max_shutdown: float | None = 30.0
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that a server is made from; the defaults are those of the Go framework."""
@@ -173,6 +180,8 @@ class Settings:
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
     plugins: tuple[Plugin, ...] = ()
+    hosted: HostedSettings = field(default_factory=HostedSettings)
+    ping: bool | None = None
     upstreams: tuple[str, ...] = ()
     static_services: StaticServices | None = None
     target: Literal["auto", "name", "address"] = "auto"
@@ -214,6 +223,11 @@ class Settings:
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
     tracing: TracingSettings | None = None
+
+    @property
+    def pings(self) -> bool:
+        """Whether the ping service is there; see `with_ping`."""
+        return bool(self.hosted.services) if self.ping is None else self.ping
 
     @property
     def kv_prefix(self) -> str:

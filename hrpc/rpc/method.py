@@ -15,7 +15,7 @@ from hrpc.rpc.call import Call
 
 Auth = Callable[[Call], Awaitable[object]]
 
-_OF_THE_SERVER = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
+_OF_THE_SERVER = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.", "/pkping.")
 
 
 class Audit(Protocol):

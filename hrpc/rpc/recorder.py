@@ -43,6 +43,13 @@ class Recorder:
             else:
                 self.generic.append(generic)
 
+    def copy(self) -> Recorder:
+        """Another one with the same methods, which takes more of them for one life."""
+        other = Recorder()
+        other.methods.update(self.methods)
+        other.generic.extend(self.generic)
+        return other
+
     def close(self) -> None:
         """Takes nothing any more: the methods have been handed to the engine."""
         self._closed = True

@@ -18,6 +18,7 @@ from hrpc.rpc.guard.guards import Guards
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
 from hrpc.server.control import Control
+from hrpc.server.hosting.services import Services
 from hrpc.server.pools import Pools
 from hrpc.server.progress import StartProgress
 from hrpc.service.connections import Connections
@@ -35,7 +36,7 @@ class Parts:
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self.settings = settings
         self.name = settings.server_name
-        self.recorder = recorder
+        self.recorder = recorder.copy() if settings.hosted.services else recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self.progress = StartProgress(self.name)
         self.health = Health()
@@ -51,6 +52,7 @@ class Parts:
         self.measures = Measures()
         self.hurry = asyncio.Event()
         """Set when the stop is to wait for nobody."""
+        self.hosted = Services(settings.hosted, settings.stop.step_limit, self.hurry)
         self.audit: AuditLog | None = None
         self.consul: Client | None = None
         self.configs: Configs | None = None

@@ -74,7 +74,14 @@ def _serving(parts: Parts) -> Iterator[Step]:
     if s.upstreams:
         yield Step("upstreams", partial(discovery.upstreams_known, parts))
     yield from _steps_of_user(parts)
+    hosts = bool(s.hosted.services)
+    if hosts:
+        set_up = partial(parts.hosted.set_up, parts.recorder)
+        yield Step("set up services", set_up, leaving="release services", limited=False)
     yield Step("serve", partial(serving, parts, engine), leaving="drain", limited=False)
+    if hosts:
+        # Told to stop before the drain begins, and awaited after it, so that both go on at once.
+        yield Step("run services", parts.hosted.running, leaving="cancel services")
     if s.consul is not None:
         delay = partial(_drain_delay, parts)
         yield Step(None, partial(noticed, delay, parts.hurry), leaving="drain delay", limited=False)

@@ -47,6 +47,12 @@ class Running:
         self._finished = False
         self._interruptible = False
         self._life: asyncio.Task[Any] | None = None
+        self.parts.hosted.stop_server = self.shut_down
+
+    def shut_down(self, reason: str) -> None:
+        """Asks for the stop, unless it is under way already."""
+        if not self._stopping.is_set():
+            self.request_stop(reason)
 
     def request_stop(self, reason: str) -> None:
         """Asks for the stop; when it is under way, for one that waits for nobody."""
@@ -88,7 +94,8 @@ class Running:
         logger.info("{}: restart hooks have run in {:.3f} s", self.name, time.monotonic() - began)
 
     async def live(self) -> None:
-        """Lives. Raises what kept it from starting, what its job raised, or `StopError` when its stop was not clean."""
+        """Lives. Raises what kept it from starting, what its job raised, `ManagerError` when
+        hosted services failed, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
         with sink.installed(self.parts.runtime, self.settings.environment) as log, self.parts.runtime.attached():
             self.parts.audit = AuditLog(log.writer, log.calls, self.settings.audit)
@@ -98,6 +105,9 @@ class Running:
                 raise asyncio.CancelledError
             if isinstance(failure, Exception):
                 self._report(failure)
+            if self.parts.hosted.error is not None:
+                raise self.parts.hosted.error from failure
+            if isinstance(failure, Exception):
                 raise failure
             if failure is not None:
                 self.exit = failure

@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -49,6 +51,8 @@ class Server:
         self._recorder = Recorder()
         self._running: Running | None = None
         self._life: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: Future[None] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -157,6 +161,25 @@ class Server:
         else:
             await self._end("stop() was called")
 
+    def start_shutdown(self) -> None:
+        """Begins the stop and returns at once; may be called again, from any thread and from a signal handler.
+
+        Of a server that does not run, or stops already, nothing happens. See `wait_for_shutdown`.
+        """
+        running, loop = self._running, self._loop
+        if running is not None and loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: the life is over
+                loop.call_soon_threadsafe(running.shut_down, "start_shutdown() was called")
+
+    async def wait_for_shutdown(self) -> None:
+        """Waits, in any event loop, until the server has stopped and everything is released; begins no stop itself.
+
+        Whoever runs the server, with `serve` or ``async with``, is told of what went wrong. It returns at once when the
+        server does not run. In a handler or a job of the server, which its stop waits for, it waits in vain.
+        """
+        if self._ended is not None:
+            await asyncio.shield(asyncio.wrap_future(self._ended))
+
     async def enter_maintenance(self, reason: str) -> None:
         """Takes the server out of rotation: callers that find it in Consul make no new call to it.
 
@@ -196,6 +219,8 @@ class Server:
         self._check_not_running()
         self._running = Running(self._settings, self._recorder, job, reports=reports)
         self._life = asyncio.create_task(self._running.live(), name=f"hrpc: {self._settings.server_name}")
+        self._loop, self._ended = asyncio.get_running_loop(), Future()
+        self._life.add_done_callback(partial(_end, self._ended))
         return self._running, self._life
 
     async def _end(self, reason: str) -> None:
@@ -246,6 +271,10 @@ class Server:
             return False, running
         life.result()
         return not (job and running.interrupted), running
+
+
+def _end(ended: Future[None], _: asyncio.Task[None]) -> None:
+    ended.set_result(None)
 
 
 def _loop_factory(kind: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

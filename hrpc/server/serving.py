@@ -11,6 +11,7 @@ from loguru import logger
 
 from hrpc import _runtime, listener
 from hrpc.abc import Engine
+from hrpc.health import ping
 from hrpc.health.service import HealthService
 from hrpc.rpc.error_details import Encoder
 from hrpc.rpc.failure import Failures
@@ -87,10 +88,12 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
     health = HealthService(parts.health, services)
     health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]
     diagnostics = Diagnostics(settings)
+    if settings.pings:
+        ping.add_to(own)
     diagnostics.add_to(own, services)
     threads = DaemonThreads(settings.handler_threads, "hrpc-handler")
     router = Router({**own.methods, **parts.recorder.methods}, parts.recorder.generic, _wrapper(parts, threads))
-    if not parts.recorder.methods and not parts.recorder.generic:
+    if not parts.recorder.methods and not parts.recorder.generic and not settings.hosted.services:
         logger.warning(
             "{} has no methods: before serve(), call the add_…Servicer_to_server(…, server) that grpc_tools generates",
             parts.name,

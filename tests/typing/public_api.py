@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
@@ -31,6 +33,25 @@ class OutOfStock(
 class Limits:
     per_order: int = 1
     token: hrpc_configs.Secret[str] = ""
+
+
+class Consumer:
+    id = "consumer"
+
+    @asynccontextmanager
+    async def setup(self) -> AsyncIterator[None]:
+        yield
+
+    async def run(self) -> None: ...
+
+
+class Feed:
+    id = "feed"
+    workers = "one"
+
+    async def setup(self) -> None: ...
+
+    def register_on_server(self, server: Any) -> None: ...
 
 
 limits = hrpc_configs.Settings(Limits, key="limits", file=Path("limits.toml"), env="ORDERS_")
@@ -63,6 +84,8 @@ server = hrpc.new_server(
     hrpc.with_post_run(lambda: None),
     hrpc.with_start_limit(30),
     hrpc.with_plugins(limits),
+    hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
+    hrpc.with_ping(),
     hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
@@ -109,6 +132,18 @@ def blocking() -> None:
     server.serve()
 
 
+async def with_hosted_services() -> None:
+    try:
+        async with server:
+            pass
+    except errors.ManagerError as failed:
+        assert_type(failed.run, errors.ServicesErrors | None)
+        assert_type(failed.of("feed"), tuple[errors.HostedServiceError, ...])
+        for error in failed.setup.errors if failed.setup else ():
+            assert_type(error.service_id, str)
+            assert_type(error.error, Exception)
+
+
 async def in_a_handler() -> None:
     assert_type(hrpc.draining().is_set(), bool)
     await hrpc.draining().wait()
@@ -120,6 +155,8 @@ async def in_a_handler() -> None:
     assert_type(await mysql.valid(), bool)
     await server.enter_maintenance("upgrade")
     await server.leave_maintenance()
+    server.start_shutdown()
+    await server.wait_for_shutdown()
     async with mysql.get().transaction() as transaction:
         assert_type(await transaction.query_one("SELECT 1"), dict[str, Any] | None)
     assert_type(redis.get(), Redis)
