@@ -19,12 +19,20 @@ from hrpc.testing import DevConsul
 from tests import agent
 from tests.eventually import eventually
 from tests.faulty import AtStart, AtStop, faulty, name_at_start
+from tests.server.hosting import Scripted
 from tests.server.recorded import Recorded, a_server
 
 STEP_LIMIT = 0.2
 ENDS_WITHIN = 5.0
 """Seconds for one life with a fault, on a machine with much else to do."""
-HAVE_LIMITS_OF_THEIR_OWN = {"drain", "drain delay", "background tasks", "after all calls", "exit hooks"}
+HAVE_LIMITS_OF_THEIR_OWN = {
+    "drain",
+    "drain delay",
+    "background tasks",
+    "after all calls",
+    "exit hooks",
+    "release services",
+}
 """Steps that the limit of a step does not hold for: tests/server has one of its own for what hangs in each."""
 
 
@@ -58,6 +66,7 @@ class Whole:
             hrpc.with_metrics(0),
             hrpc.with_concurrency_limit(1000, lag=0.5),
             hrpc.with_pre_run(lambda: None, name="before all calls"),
+            hrpc.with_services(Scripted("beside")),
             hrpc.with_post_run(lambda: None, name="after all calls"),
             hrpc.with_exit_listeners(lambda: self.happened.append("hook")),
             hrpc.with_graceful_stop(drain_delay=0, grace=STEP_LIMIT, step_limit=STEP_LIMIT),
