@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
     from hrpc.leaving import draining
+    from hrpc.life import worker
     from hrpc.option import (
         BalancerSettings,
         Consul,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         with_target,
         with_tracing,
         with_upstreams,
+        with_workers,
     )
     from hrpc.rpc.interceptors import client_interceptors
     from hrpc.server import Server, new_server
@@ -149,6 +151,8 @@ __all__ = [
     "with_target",
     "with_tracing",
     "with_upstreams",
+    "with_workers",
+    "worker",
 ]
 
 # Names come from their homes when they are first asked for (PEP 562): the commands that a container runs every few
@@ -163,6 +167,7 @@ _HOMES = {
     "draining": "hrpc.leaving",
     "go": "hrpc.tasks",
     "new_server": "hrpc.server",
+    "worker": "hrpc.life",
 }
 
 

@@ -79,6 +79,8 @@ class Runtime:
     def __init__(self, server_name: str, stack_skip: int = 1) -> None:
         self.server_name = server_name
         self.stack_skip = stack_skip
+        self.worker: int | None = None
+        """The number of this process among the workers of the service; None when it serves alone."""
         self.tracer: Tracer | None = None
         """What traces calls and requests; None when nothing does. It is set before anything else is opened."""
         self.values: dict[Slot[Any], object] = {}

@@ -40,6 +40,21 @@ def when_restart(hook: Hook) -> None:
     (_runtime.early_restart_hooks if runtime is None else runtime.restart_hooks).append(hook)
 
 
+def worker() -> int | None:
+    """The number of this process among the workers of its service, from 1 on; None where one process serves alone.
+
+    It is known in the service's calls, steps and hooks; the environment variable ``HRPC_WORKER`` has it as well. A
+    worker that follows another one has its number.
+
+    ::
+
+        if hrpc.worker() in (1, None):      # in one process only, however many there are
+            hrpc.go(clean_up_every_hour())
+    """
+    runtime = _runtime.current()
+    return None if runtime is None else runtime.worker
+
+
 async def run_exit_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
     """Runs all exit hooks, `limit` seconds for each; gives the errors."""
     hooks = [*_runtime.early_exit_hooks, *runtime.exit_hooks]

@@ -18,6 +18,8 @@
     │   └── PortTaken
     ├── CertificateError            a certificate or key that cannot be used
     ├── EngineMissing               the engine that was chosen is not installed, or does not run here
+    ├── ForkError                   the process cannot be forked into workers as it is
+    ├── WorkerError                 a worker that did not start, dies again and again, or does not answer
     ├── ConsulError
     │   ├── ConsulUnreachable       no answer: refused, timed out, cut off
     │   ├── ConsulPermissionDenied  403: the token may not do this
@@ -181,6 +183,14 @@ class CertificateError(HrpcError):
 
 class EngineMissing(HrpcError):
     """The engine that was chosen is not installed, or does not run on this machine."""
+
+
+class ForkError(HrpcError):
+    """The process cannot be forked into workers, because of what runs in it already."""
+
+
+class WorkerError(HrpcError):
+    """A worker did not start, dies again and again, or does not answer."""
 
 
 class ConsulError(HrpcError):

@@ -62,6 +62,7 @@ from hrpc.option.static import with_static_services
 from hrpc.option.tls import with_client_certs, with_server_certs
 from hrpc.option.tracing import with_tracing
 from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
+from hrpc.option.workers import with_workers
 
 __all__ = [
     "AuditSettings",
@@ -139,4 +140,5 @@ __all__ = [
     "with_target",
     "with_tracing",
     "with_upstreams",
+    "with_workers",
 ]

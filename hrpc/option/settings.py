@@ -17,6 +17,8 @@ from hrpc.option.debug import DebugSettings
 from hrpc.option.debug import from_environment as debug_from_environment
 from hrpc.option.limits import NOTHING, Auth, BreakerSettings, ConcurrencyLimits, RateLimits
 from hrpc.option.native import EngineSettings
+from hrpc.option.processes import WorkerCount
+from hrpc.option.processes import from_environment as workers_from_environment
 from hrpc.option.retry import HedgingSettings, RetrySettings
 from hrpc.option.run_step import RunStep
 
@@ -223,6 +225,7 @@ class Settings:
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
     tracing: TracingSettings | None = None
+    workers: WorkerCount = 1
 
     @property
     def pings(self) -> bool:
@@ -284,6 +287,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
         registration=_zoned(settings.registration, environ),
         tracing=_tracing(settings, environ),
         debug=debug_from_environment(settings.debug, environ),
+        workers=workers_from_environment(settings.workers, environ),
     )
     settings = native.settled(settings, environ)
     _check_ports(settings)

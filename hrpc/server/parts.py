@@ -27,6 +27,8 @@ from hrpc.tasks import Background
 
 if TYPE_CHECKING:
     from hrpc.consul import Client
+    from hrpc.server.workers.link import Link
+    from hrpc.server.workers.workers import Workers
     from hrpc.tls.files import CertificateFiles
 
 
@@ -66,3 +68,7 @@ class Parts:
         """What says which address is registered."""
         self.certificates: dict[str, CertificateFiles] = {}
         """By the end of a connection, ``server`` or ``client``, at which they are shown."""
+        self.workers: Workers | None = None
+        """The processes that serve, in their master."""
+        self.link: Link | None = None
+        """The line to the master, in a worker."""

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from hrpc import life, tasks
-from hrpc.abc import Database
+from hrpc.abc import Database, Engine
 from hrpc.engine.choice import chosen
 from hrpc.health.state import Phase
 from hrpc.option import RunStep, in_order
@@ -25,10 +25,15 @@ from hrpc.server.steps import Step
 
 def plan(parts: Parts, errors: list[Exception], *, serves: bool) -> Iterator[Step]:
     """The steps of a server, or without `serves` those around a job; what goes wrong in hooks is put into `errors`."""
-    s, audit = parts.settings, parts.audit
-    assert audit is not None
-    yield Step(None, lambda: audit, leaving="log flushed")
+    yield logged(parts)
     yield Step("control", parts.control.opened)
+    yield from needed(parts, errors)
+    yield from _serving(parts) if serves else steps_of_user(parts)
+
+
+def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
+    """What the service's own code needs around it."""
+    s = parts.settings
     if s.tracing is not None:
         # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
         yield Step("tracing", partial(tracing.opened, s, parts.runtime, parts.outgoing))
@@ -41,7 +46,13 @@ def plan(parts: Parts, errors: list[Exception], *, serves: bool) -> Iterator[Ste
     if s.consul is not None:
         yield Step("config handlers", partial(_config_handlers, parts))
     yield Step("exit hooks", partial(_exit_hooks, parts, errors), limited=False)
-    yield from _serving(parts) if serves else _steps_of_user(parts)
+
+
+def logged(parts: Parts) -> Step:
+    """The log, of which the last line is the last thing to be written."""
+    audit = parts.audit
+    assert audit is not None
+    return Step(None, lambda: audit, leaving="log flushed")
 
 
 def _discovery(parts: Parts) -> Iterator[Step]:
@@ -55,7 +66,8 @@ def _discovery(parts: Parts) -> Iterator[Step]:
     yield Step("discovery", partial(discovery.discovering, parts))
 
 
-def _steps_of_user(parts: Parts) -> Iterator[Step]:
+def steps_of_user(parts: Parts) -> Iterator[Step]:
+    """The service's own steps, before the first call and after the last."""
     s = parts.settings
     for step in in_order(s.pre_run):
         yield Step(step.name, partial(_before, step, s.stop.step_limit), leaving="", limited=False)
@@ -64,29 +76,54 @@ def _steps_of_user(parts: Parts) -> Iterator[Step]:
 
 
 def _serving(parts: Parts) -> Iterator[Step]:
+    yield from probed(parts)
+    engine = chosen(parts.settings, shared=parts.settings.port_is_held)
+    yield Step("bind", partial(bound, parts, engine), leaving="close port")
+    yield from prepared(parts)
+    yield from answered(parts, engine)
+    yield from announced(parts)
+
+
+def probed(parts: Parts) -> Iterator[Step]:
+    """Where others look how the server is."""
     s = parts.settings
     if s.health_port is not None:
         yield Step("health", partial(health_http, parts, s.health_port))
     if s.metrics_port is not None:
         yield Step("metrics", partial(metrics_http, parts, s.metrics_port))
-    engine = chosen(s, shared=s.port_is_held)
-    yield Step("bind", partial(bound, parts, engine), leaving="close port")
-    if s.upstreams:
+
+
+def prepared(parts: Parts) -> Iterator[Step]:
+    """What has to be there before the first call comes."""
+    if parts.settings.upstreams:
         yield Step("upstreams", partial(discovery.upstreams_known, parts))
-    yield from _steps_of_user(parts)
-    hosts = bool(s.hosted.services)
-    if hosts:
+    yield from steps_of_user(parts)
+    if parts.settings.hosted.services:
         set_up = partial(parts.hosted.set_up, parts.recorder)
         yield Step("set up services", set_up, leaving="release services", limited=False)
+
+
+def answered(parts: Parts, engine: Engine) -> Iterator[Step]:
+    """Calls are taken, and what runs beside them runs."""
     yield Step("serve", partial(serving, parts, engine), leaving="drain", limited=False)
-    if hosts:
+    if parts.settings.hosted.services:
         # Told to stop before the drain begins, and awaited after it, so that both go on at once.
         yield Step("run services", parts.hosted.running, leaving="cancel services")
+
+
+def announced(parts: Parts) -> Iterator[Step]:
+    """Others learn that the server takes calls, and at the end that it takes none."""
+    s = parts.settings
     if s.consul is not None:
         delay = partial(_drain_delay, parts)
         yield Step(None, partial(noticed, delay, parts.hurry), leaving="drain delay", limited=False)
         yield Step("register", partial(registered, parts, s.consul), leaving="deregister")
-    yield Step("ready", partial(_ready, parts), leaving="not ready")
+    yield ready(parts)
+
+
+def ready(parts: Parts) -> Step:
+    """The last step of a start, and the first of a stop."""
+    return Step("ready", partial(_ready, parts), leaving="not ready")
 
 
 def _pool(parts: Parts, database: Database) -> AbstractAsyncContextManager[None]:

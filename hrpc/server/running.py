@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from loguru import logger
@@ -18,7 +18,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.server import tracing
 from hrpc.server.parts import Parts
 from hrpc.server.plan import plan
-from hrpc.server.steps import Steps, take_back_cancellation
+from hrpc.server.steps import Step, Steps, take_back_cancellation
 
 Job = Callable[[], Awaitable[Any]]
 
@@ -67,6 +67,10 @@ class Running:
             self.interrupted = not self._finished
             if self._interruptible:
                 self._until_stop.reschedule(0)
+
+    def signalled(self, name: str) -> None:
+        """The process was told by a signal to end."""
+        self.request_stop(name)
 
     def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether the stop waits for this task, so that it cannot wait for the stop."""
@@ -150,7 +154,7 @@ class Running:
     async def _start(self) -> None:
         self.parts.runtime.exit_hooks.extend(self.settings.exit_listeners)
         self.parts.runtime.restart_hooks.extend(self.settings.restart_listeners)
-        steps = list(plan(self.parts, self._steps.errors, serves=self._job is None))
+        steps = list(self._plan(self._steps.errors))
         limit = self.settings.start_limit
         try:
             async with asyncio.timeout(limit):
@@ -159,14 +163,20 @@ class Running:
             progress = self.parts.progress
             raise StartError(progress.step, StartTimeout(limit or 0.0), progress.place) from error
 
+    def _plan(self, errors: list[Exception]) -> Iterator[Step]:
+        return plan(self.parts, errors, serves=self._job is None)
+
     def _arrived(self) -> None:
         self.started.set()
+        start = self._steps.start
+        logger.info("{} {}, started in {:.3f} s: {}", self.name, self._doing(), start.seconds, start)
+
+    def _doing(self) -> str:
+        if self._job is not None:
+            return "runs its job"
         parts = self.parts
         ports = {"serves on port": parts.port, "health on": parts.health_port, "metrics on": parts.metrics_port}
-        told = ", ".join(f"{what} {port}" for what, port in ports.items() if port is not None)
-        doing = told if self._job is None else "runs its job"
-        start = self._steps.start
-        logger.info("{} {}, started in {:.3f} s: {}", self.name, doing, start.seconds, start)
+        return ", ".join(f"{what} {port}" for what, port in ports.items() if port is not None)
 
     async def _leave(self) -> None:
         await self._steps.leave_all()

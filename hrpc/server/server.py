@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from hrpc.server.running import Running
 
 T = TypeVar("T")
+
+WORKER = "HRPC_WORKER"
+"""The environment variable in which a worker finds its number."""
 
 
 def new_server(*options: Option) -> Server:
@@ -113,9 +119,26 @@ class Server:
     def serve(self) -> None:
         """Starts, serves until SIGTERM, SIGINT or SIGQUIT, and stops; a second signal makes the stop wait for nobody.
 
-        Raises SystemExit with code 1 when the start or the stop failed; the log has said why.
+        With `hrpc.with_workers`, processes that are forked here serve, and this one keeps them.
+
+        Raises SystemExit with code 1 when the start or the stop failed; the log has said why. Raises `ForkError` when
+        the process cannot be forked.
         """
-        self._run_blocking(None)
+        from hrpc.server.workers import forking
+
+        count = forking.count(self._settings.workers)
+        if count == 1:
+            self._run_blocking(None)
+            return
+        _check_no_loop()
+        self._check_not_running()
+        forking.check()
+        from hrpc.server.workers import nursery
+        from hrpc.server.workers.master import Master
+        from hrpc.server.workers.supervision import patience
+
+        with nursery.opened(self._live_as_worker, patience(self._settings.stop)) as line:
+            self._run_blocking(None, partial(Master, line=line, count=count))
 
     def run(self, job: Callable[[], Awaitable[T]]) -> T:
         """Runs an async function with Consul and the pools, but without a port or a registration; gives its result.
@@ -212,12 +235,16 @@ class Server:
         return self._running
 
     def _begin(
-        self, job: Callable[[], Awaitable[Any]] | None, *, reports: bool = False
+        self,
+        job: Callable[[], Awaitable[Any]] | None,
+        life: Callable[..., Running] | None = None,
+        *,
+        reports: bool = False,
     ) -> tuple[Running, asyncio.Task[None]]:
         from hrpc.server.running import Running
 
         self._check_not_running()
-        self._running = Running(self._settings, self._recorder, job, reports=reports)
+        self._running = (life or Running)(self._settings, self._recorder, job, reports=reports)
         self._life = asyncio.create_task(self._running.live(), name=f"hrpc: {self._settings.server_name}")
         self._loop, self._ended = asyncio.get_running_loop(), Future()
         self._life.add_done_callback(partial(_end, self._ended))
@@ -249,27 +276,39 @@ class Server:
         if self._life is not None:
             raise AlreadyRunning(f"the server {self._settings.server_name!r} is running: do this before it starts")
 
-    def _run_blocking(self, job: Callable[[], Awaitable[Any]] | None) -> Any:
+    def _live_as_worker(self, number: int, port: int, end: socket) -> int:
+        from hrpc.server.workers.working import Working
+
+        self._settings = replace(self._settings, port=port)
+        os.environ[WORKER] = str(number)
+        self._run_blocking(None, partial(Working, number=number, end=end))
+        return 0
+
+    def _run_blocking(
+        self, job: Callable[[], Awaitable[Any]] | None, life: Callable[..., Running] | None = None
+    ) -> Any:
         _check_no_loop()
         with asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
-            ended_well, running = runner.run(self._live_with_signals(job))
+            ended_well, running = runner.run(self._live_with_signals(job, life))
         if running.exit is not None:
             raise running.exit
         if not ended_well:
             raise SystemExit(1)
         return running.result
 
-    async def _live_with_signals(self, job: Callable[[], Awaitable[Any]] | None) -> tuple[bool, Running]:
-        running, life = self._begin(job, reports=True)
+    async def _live_with_signals(
+        self, job: Callable[[], Awaitable[Any]] | None, life: Callable[..., Running] | None
+    ) -> tuple[bool, Running]:
+        running, living = self._begin(job, life, reports=True)
         try:
             with _Signals(running):
-                await asyncio.wait({life})
+                await asyncio.wait({living})
         finally:
             self._running, self._life = None, None
-        error = None if life.cancelled() else life.exception()
+        error = None if living.cancelled() else living.exception()
         if error is not None and (job is None or isinstance(error, HrpcError)):
             return False, running
-        life.result()
+        living.result()
         return not (job and running.interrupted), running
 
 
@@ -305,7 +344,7 @@ class _Signals:
 
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self._handle(number, self._running.request_stop, number.name)
+            self._handle(number, self._running.signalled, number.name)
         self._handle(signal.SIGHUP, self._running.request_restart)
 
     def __exit__(self, *_: object) -> None:

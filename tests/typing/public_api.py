@@ -79,6 +79,7 @@ server = hrpc.new_server(
     hrpc.with_metrics(port=2112),
     hrpc.with_event_loop("uvloop"),
     hrpc.with_engine("native", allow_unbounded_receive=True, io_threads=1),
+    hrpc.with_workers("auto"),
     hrpc.with_exit_listeners(close_something, lambda: None),
     hrpc.with_pre_run(close_something, priority=hrpc.Priority.FIRST, name="something"),
     hrpc.with_post_run(lambda: None),
@@ -129,6 +130,7 @@ def blocking() -> None:
     assert_type(server.run(job), int)
     assert_type(server.port, int)
     assert_type(server.address, str)
+    assert_type(hrpc.worker(), int | None)
     server.serve()
 
 

@@ -1,0 +1,38 @@
+"""The life of the process that keeps the workers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from hrpc.option import Settings
+from hrpc.rpc.recorder import Recorder
+from hrpc.server.running import Running
+from hrpc.server.steps import Step
+from hrpc.server.workers import plans
+from hrpc.server.workers.births import Births
+from hrpc.server.workers.supervision import Supervision
+from hrpc.server.workers.workers import Workers
+
+
+class Master(Running):
+    """A server whose calls are served by others."""
+
+    def __init__(
+        self, settings: Settings, recorder: Recorder, job: None, *, reports: bool, line: socket.socket, count: int
+    ) -> None:
+        """`line` leads to the nursery; `count` is how many workers there are to be."""
+        super().__init__(settings, recorder, job, reports=reports)
+        workers = self.parts.workers = Workers(count)
+        self._supervision = Supervision(workers, Births(line), settings.stop, self.request_stop)
+
+    def request_restart(self) -> None:
+        """Replaces the workers, one after the other: new ones read their certificates and settings again."""
+        self._supervision.request_reload()
+
+    def _plan(self, errors: list[Exception]) -> Iterator[Step]:
+        return plans.of_master(self.parts, self._supervision)
+
+    def _doing(self) -> str:
+        assert self.parts.workers is not None
+        return f"{super()._doing()}, with {self.parts.workers.count} workers"
