@@ -85,6 +85,7 @@ def hooks_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_runtime, "early_restart_hooks", [])
     monkeypatch.setattr(_runtime, "early_metrics", {})
     monkeypatch.setattr(_runtime, "early_config_watches", [])
+    monkeypatch.setattr(_runtime, "early_health_checks", [])
 
 
 @pytest.fixture(scope="session")

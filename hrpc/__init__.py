@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 """As ``typing.TYPE_CHECKING``, whose import alone would take as long as all else here."""
 
 if TYPE_CHECKING:
-    from hrpc import configs, database, errors, from_thread, life, log, metrics, service
+    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, service
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
     from hrpc.leaving import draining
@@ -99,6 +99,7 @@ __all__ = [
     "errors",
     "from_thread",
     "go",
+    "health",
     "life",
     "log",
     "metrics",

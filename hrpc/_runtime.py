@@ -128,6 +128,7 @@ early_exit_hooks: list[Hook] = []
 early_restart_hooks: list[Hook] = []
 early_metrics: dict[str, Any] = {}
 early_config_watches: list[Any] = []
+early_health_checks: list[Any] = []
 
 
 class ProcessLog:

@@ -103,25 +103,28 @@ async def run_cancellable(hook: Hook, patience: float) -> None:
     _raise_failure(task)
 
 
-def _raise_failure(task: asyncio.Future[None]) -> None:
+def _raise_failure(task: asyncio.Future[object]) -> None:
     if task.cancelled():
         raise RuntimeError("cancelled itself")
     task.result()
 
 
-async def run_hook(hook: Hook) -> None:
-    """Runs one function, sync or async, whatever it raises: what is no Exception comes as a RuntimeError."""
+async def run_hook(hook: Hook) -> object:
+    """Runs one function, sync or async, and gives its result; raises what it raises, or else a RuntimeError.
+
+    A RuntimeError is what is no Exception, such as a SystemExit.
+    """
     try:
-        result = hook() if _is_async(hook) else await in_daemon_thread(hook)
-        if inspect.isawaitable(result):
-            await result
+        result = hook() if is_async(hook) else await in_daemon_thread(hook)
+        return await result if inspect.isawaitable(result) else result
     except (Exception, asyncio.CancelledError):
         raise
     except BaseException as error:
         raise RuntimeError(f"raised {error!r}; the process ends by itself after the last step") from error
 
 
-def _is_async(hook: Hook) -> bool:
+def is_async(hook: Hook) -> bool:
+    """Whether calling it gives something to await, so that it can be called on the event loop."""
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
 
 

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hrpc.abc import endpoint
@@ -72,12 +73,14 @@ async def serve_http(
     port: int,
     option: str,
     routes: Mapping[str, Callable[[web.Request], Awaitable[web.Response]]],
+    posts: Mapping[str, Callable[[web.Request], Awaitable[web.Response]]] = MappingProxyType({}),
 ) -> AsyncIterator[int]:
-    """Answers GET on these paths until the context ends; gives the port that was bound."""
+    """Answers GET on these paths, and POST on those of `posts`, until the context ends; gives the port."""
     from aiohttp import web
 
     app = web.Application()
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])
+    app.add_routes([web.post(path, handler) for path, handler in posts.items()])
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     sock = bind(purpose, host, port, option)
     try:

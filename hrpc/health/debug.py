@@ -1,31 +1,23 @@
 """What the server knows of itself, as JSON on the health port, for whoever may see it.
 
-``GET /debug/discovery`` and ``GET /debug/registration`` answer who connects from this machine's loopback address, and
-who sends the token of `hrpc.with_debug`. The address is that of the connection: headers that name another are what
-anybody can write, and say only that a proxy stands in between, behind which anybody may be.
+``GET /debug/discovery`` and ``GET /debug/registration`` answer whom `hrpc.health.access` lets in.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
+from hrpc.health import access
 from hrpc.health.http import Route
 from hrpc.option import DebugSettings
 
 Report = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 """Makes what is answered from the parameters of the request."""
-
-_ADDED = ("forwarded", "x-forwarded", "x-real-ip", "via", "x-envoy-", "x-client-ip", "true-client-ip", "cf-")
-"""How the names of headers begin that proxies add."""
-_TOKEN_WANTED = "send 'Authorization: Bearer <token>' with the token of hrpc.with_debug(token=…) or HRPC_DEBUG_TOKEN"  # noqa: S105
-_NO_TOKEN = "to ask from elsewhere, give the service a token: hrpc.with_debug(token=…) or HRPC_DEBUG_TOKEN"  # noqa: S105
 
 
 def routes(settings: DebugSettings, reports: Mapping[str, Report]) -> Mapping[str, Route]:
@@ -35,7 +27,7 @@ def routes(settings: DebugSettings, reports: Mapping[str, Report]) -> Mapping[st
 
 def _guarded(settings: DebugSettings, report: Report) -> Route:
     async def answer(request: web.Request) -> web.Response:
-        refused = _refusal(settings, request)
+        refused = access.refusal(settings, request)
         if refused is not None:
             return _json({"error": refused}, 403)
         body = await report(request.query)
@@ -43,43 +35,6 @@ def _guarded(settings: DebugSettings, report: Report) -> Route:
         return await asyncio.to_thread(_json, body, 200)
 
     return answer
-
-
-def _refusal(settings: DebugSettings, request: web.Request) -> str | None:
-    """Why the request may not see it, and what to do; None when it may."""
-    todo = _NO_TOKEN if settings.token is None else _TOKEN_WANTED
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if given and settings.token is not None:
-        is_right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), settings.token.encode())
-        return None if is_right and scheme.lower() == "bearer" else f"this is not the token; {todo}"
-    if not settings.loopback:
-        return f"without a token nobody may see this; {todo}"
-    if not _is_loopback(request.remote or ""):
-        return f"without a token only this machine may see this, over its loopback address; {todo}"
-    if named := next((name for name in request.headers if name.lower().startswith(_ADDED)), None):
-        return f"a proxy passed this on ({named}), and behind it may be anybody; {todo}"
-    # nginx, as long as nothing else is configured, adds no header, and speaks HTTP/1.0 with the host that it passes to.
-    if request.version < HttpVersion11:
-        return f"a proxy passed this on (HTTP/1.0), and behind it may be anybody; {todo}"
-    # What another proxy without such headers passes on, or a browser that was lured here, names another host. Only the
-    # header tells: aiohttp puts the one of the address in its place, or the name of this machine.
-    host = request.headers.get("Host", "")
-    if not _is_local(host):
-        return f"the request is for the host {host!r} and not for localhost; {todo}"
-    return None
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
-
-
-def _is_local(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    return name == "localhost" or _is_loopback(name.strip("[]"))
 
 
 def _json(body: Mapping[str, Any], status: int) -> web.Response:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
-from hrpc.errors import HrpcError
+from loguru import logger
+
+from hrpc import _runtime
+from hrpc.errors import OptionError
+from hrpc.health.checker import OK, Checked, Checker, Kind
 
 PART_LIMIT = 1.0
-"""Seconds that a part has to answer; its answer is then good for as long, so that many probes ask it once."""
+"""Seconds that a part of the server's own has to answer."""
+_TAKEN = ("server", "switch")
 
 
 class Phase(StrEnum):
@@ -22,52 +27,51 @@ class Phase(StrEnum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether the server wants calls, and why not: part → "ok", or what is wrong with it."""
+class Answer(NamedTuple):
+    """What a probe is told: whether all is well, and part → "ok", or what is wrong with it."""
 
-    ready: bool
+    well: bool
     parts: dict[str, str]
-
-
-class _Part:
-    def __init__(self, ping: Callable[[], Awaitable[None]]) -> None:
-        self._ping = ping
-        self._asking: asyncio.Task[str] | None = None
-        self._until = 0.0
-
-    async def ask(self) -> str:
-        if self._asking is None or (self._asking.done() and time.monotonic() >= self._until):
-            self._asking = asyncio.create_task(self._ask(), name="hrpc: health of a part")
-        return await asyncio.shield(self._asking)
-
-    async def _ask(self) -> str:
-        try:
-            async with asyncio.timeout(PART_LIMIT):
-                await self._ping()
-        except TimeoutError:
-            return f"no answer within {PART_LIMIT:g} s"
-        except HrpcError as error:
-            return str(error)
-        finally:
-            self._until = time.monotonic() + PART_LIMIT
-        return "ok"
+    wrong: str
+    """What is wrong, in one line; empty when nothing is."""
 
 
 class Health:
     """The state that all probes read."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", checkers: Iterable[Checker] = ()) -> None:
+        """`name` is the server's, for the log."""
         self.phase = Phase.STARTING
         self.maintenance: str | None = None
         """Why the server wants no new calls for now; None when it wants them."""
-        self._parts: dict[str, _Part] = {}
+        self.progress: Callable[[], str] = str
+        """How far the start has come."""
+        self.services: dict[str, bool] = {}
+        """The gRPC services of which the user has said whether they serve."""
+        self._name = name
+        self._checked: dict[tuple[Kind, str], Checked] = {}
+        self._closed: dict[Kind, str] = {}
         self._details: dict[str, Callable[[], str]] = {}
         self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._group: asyncio.TaskGroup | None = None
+        for checker in checkers:
+            self.register(checker)
+
+    def register(self, checker: Checker) -> None:
+        """Lets probes of its kind ask this as well. Raises `OptionError` for a name that is taken."""
+        key = checker.kind, checker.name
+        if key in self._checked or checker.name in _TAKEN:
+            raise OptionError(
+                f"health.check({checker.name!r}): {checker.kind} has a part of this name already; give it another"
+            )
+        self._checked[key] = checked = Checked(checker, self._told)
+        if self._group is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._follow, checked)
 
     def add(self, name: str, ping: Callable[[], Awaitable[None]]) -> None:
-        """A part without which the server is not ready. `ping` raises an `HrpcError` when it is not well."""
-        self._parts[name] = _Part(ping)
+        """A part of the server's own, without which it is not ready. `ping` raises when it is not well."""
+        self.register(Checker(name, ping, Kind.READINESS, PART_LIMIT))
 
     def tell(self, name: str, read: Callable[[], str]) -> None:
         """Something to tell beside the parts; the server is as ready as it is, whatever this says."""
@@ -76,23 +80,109 @@ class Health:
     def enter(self, phase: Phase) -> None:
         """Goes to the next phase and tells those who watch."""
         self.phase = phase
+        self.notify()
+
+    def close(self, kind: Kind, reason: str) -> None:
+        """Lets probes of this kind fail, whatever the parts say, until it is opened."""
+        self._closed[kind] = reason
+        logger.info("{}: {} is closed: {}", self._name, kind, reason)
+        self.notify()
+
+    def open(self, kind: Kind) -> None:
+        """Lets probes of this kind depend on the parts again."""
+        if self._closed.pop(kind, None) is not None:
+            logger.info("{}: {} is open again", self._name, kind)
+            self.notify()
+
+    def set_serving(self, service: str, serving: bool) -> None:
+        """Says whether a gRPC service wants calls, also one that is not known yet."""
+        self.services[service] = serving
+        self.notify()
+
+    def serves(self, service: str) -> bool:
+        """Whether a gRPC service wants calls; the empty name is the server as a whole."""
+        wanted = self.phase is Phase.SERVING and Kind.READINESS not in self._closed
+        return wanted and self.services.get(service, True)
+
+    async def ask(self, kind: Kind) -> Answer:
+        """Asks what belongs to this kind, everything at once.
+
+        Checkers are asked while it serves: a start has its limits and its steps to tell of, a stop has its limits, and
+        whoever kills a server that stops makes it lose calls.
+        """
+        parts = {"server": self._server(kind)}
+        if (reason := self._closed.get(kind)) is not None:
+            parts["switch"] = f"closed: {reason}"
+        if self.phase is Phase.SERVING:
+            asked = [checked for (of, _), checked in self._checked.items() if of is kind]
+            answers = await asyncio.gather(*(checked.answer() for checked in asked))
+            parts |= {checked.checker.name: said for checked, said in zip(asked, answers, strict=True)}
+        wrong = "; ".join(f"{name}: {said}" for name, said in parts.items() if said != OK)
+        if kind is Kind.READINESS:
+            parts |= {name: read() for name, read in self._details.items()}
+        return Answer(not wrong, parts, wrong)
+
+    def notify(self) -> None:
+        """Tells those who watch that something is otherwise; any thread may."""
+        if self._loop is None or self._loop is _running_loop():
+            self._wake()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def changed(self) -> None:
+        """Waits for the next phase, or another change of what `serves` says."""
+        await self._changed.wait()
+
+    @asynccontextmanager
+    async def checking(self) -> AsyncIterator[None]:
+        """Asks those checkers in the background that want it, while the context lasts; then no checker at all."""
+        async with asyncio.TaskGroup() as group:
+            self._group, self._loop = group, asyncio.get_running_loop()
+            for checked in self._checked.values():
+                self._follow(checked)
+            try:
+                yield
+            finally:
+                self._group = None
+                for checked in self._checked.values():
+                    checked.end()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self) -> None:
-        """Waits for the next phase."""
-        await self._changed.wait()
+    def _follow(self, checked: Checked) -> None:
+        if self._group is not None and checked.checker.every is not None:
+            checked.follow(self._group, self._serving)
 
-    async def readiness(self) -> Readiness:
-        """Asks every part, each for at most a second."""
-        names = list(self._parts)
-        answers = await asyncio.gather(*(self._parts[name].ask() for name in names))
-        parts = {"server": self._server()}
-        parts.update(zip(names, answers, strict=True))
-        ready = all(answer == "ok" for answer in parts.values())
-        return Readiness(ready, parts | {name: read() for name, read in self._details.items()})
+    async def _serving(self) -> None:
+        while self.phase is not Phase.SERVING:
+            await self.changed()
 
-    def _server(self) -> str:
-        if self.phase is Phase.SERVING and self.maintenance is not None:
-            return f"in maintenance: {self.maintenance}"
-        return "ok" if self.phase is Phase.SERVING else str(self.phase)
+    def _told(self, checker: Checker, said: str) -> None:
+        if self.phase is not Phase.SERVING:
+            return
+        if said == OK:
+            logger.info("{}: {} is well again: {}", self._name, checker.kind, checker.name)
+        else:
+            logger.warning("{}: {} fails: {}: {}", self._name, checker.kind, checker.name, said)
+
+    def _server(self, kind: Kind) -> str:
+        match self.phase, kind:
+            case Phase.STARTING, Kind.STARTUP:
+                return f"starting: {self.progress()}"
+            case Phase.SERVING, Kind.READINESS if self.maintenance is not None:
+                return f"in maintenance: {self.maintenance}"
+            case Phase.STARTING | Phase.STOPPING, Kind.READINESS:
+                return str(self.phase)
+        return OK
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+slot = _runtime.Slot[Health]("hrpc.health", "nothing: every running server has it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hrpc import _runtime, leaving
 from hrpc.configs.center import Configs
 from hrpc.health.state import Health
+from hrpc.health.state import slot as health_slot
 from hrpc.log.audit import AuditLog
 from hrpc.metrics.calls import Calls
 from hrpc.metrics.measures import Measures
@@ -17,6 +18,7 @@ from hrpc.rpc.breaker import Breakers
 from hrpc.rpc.guard.guards import Guards
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
+from hrpc.server import probing
 from hrpc.server.control import Control
 from hrpc.server.hosting.services import Services
 from hrpc.server.pools import Pools
@@ -41,8 +43,11 @@ class Parts:
         self.recorder = recorder.copy() if settings.hosted.services else recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self.progress = StartProgress(self.name)
-        self.health = Health()
+        self.health = Health(self.name, _runtime.early_health_checks)
+        self.health.progress = self.progress.__str__
+        self.runtime.values[health_slot] = self.health
         self.control = Control(self.name)
+        probing.answer(self.control, self.health)
         self.calls = Calls(settings.metrics_buckets, examples=settings.metrics_port is not None)
         self.guards = Guards(settings)
         self.breakers = None if settings.breaker is None else Breakers(settings.breaker)

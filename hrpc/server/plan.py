@@ -28,7 +28,11 @@ def plan(parts: Parts, errors: list[Exception], *, serves: bool) -> Iterator[Ste
     yield logged(parts)
     yield Step("control", parts.control.opened)
     yield from needed(parts, errors)
-    yield from _serving(parts) if serves else steps_of_user(parts)
+    if serves:
+        yield from _serving(parts)
+    else:
+        yield from steps_of_user(parts)
+        yield ready(parts)
 
 
 def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
@@ -45,6 +49,7 @@ def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
     yield Step("background tasks", partial(_background_tasks, parts), limited=False)
     if s.consul is not None:
         yield Step("config handlers", partial(_config_handlers, parts))
+    yield Step("health checkers", parts.health.checking)
     yield Step("exit hooks", partial(_exit_hooks, parts, errors), limited=False)
 
 

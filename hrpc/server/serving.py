@@ -38,8 +38,9 @@ async def health_http(parts: Parts, port: int) -> AsyncIterator[None]:
         "/debug/registration": partial(explaining.registration, parts),
     }
     routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}
-    option = "hrpc.with_health_check(port=…)"
-    async with listener.serve_http("health check", parts.settings.host, port, option, routes) as parts.health_port:
+    posts = http.switches(parts.health, parts.settings.debug)
+    host, option = parts.settings.host, "hrpc.with_health_check(port=…)"
+    async with listener.serve_http("health check", host, port, option, routes, posts) as parts.health_port:
         yield
 
 

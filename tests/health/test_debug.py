@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 import aiohttp
@@ -41,17 +40,6 @@ async def raw(server: hrpc.Server, *lines: str) -> str:
         return (await reader.read()).decode()
     finally:
         writer.close()
-
-
-@pytest.fixture
-def elsewhere() -> str:
-    """An address of this machine that is not its loopback one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but the loopback one")
-        return str(sock.getsockname()[0])
 
 
 async def test_this_machine_sees_it_without_a_token() -> None:

@@ -208,7 +208,7 @@ async def test_while_it_starts_it_answers_but_is_not_ready(free_port: int) -> No
     from hrpc.engine import grpcio
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grpcio, "GrpcioEngine", lambda _: Engine())
+        patch.setattr(grpcio, "GrpcioEngine", lambda *_, **__: Engine())
         async with a_server(free_port):
             pass
     assert seen[0][0] == 503

@@ -33,7 +33,18 @@ async def test_steps_are_left_in_reverse_and_both_timelines_are_in_the_log(
         life.when_exit(lambda: happened.append("hook"))
     assert happened == ["open", "hook", "close"]
     output = capsys.readouterr().out
-    steps = ["control", "recorded", "background tasks", "exit hooks", "health", "metrics", "bind", "serve", "ready"]
+    steps = [
+        "control",
+        "recorded",
+        "background tasks",
+        "health checkers",
+        "exit hooks",
+        "health",
+        "metrics",
+        "bind",
+        "serve",
+        "ready",
+    ]
     assert timeline(output, "started in") == steps
     assert timeline(output, "has stopped in") == [
         *({"ready": "not ready", "serve": "drain", "bind": "close port"}.get(step, step) for step in reversed(steps)),
@@ -172,7 +183,9 @@ async def test_a_release_that_hangs_is_abandoned_and_the_next_ones_go_on() -> No
     with pytest.raises(StopError) as caught:
         async with a_server(hrpc.with_databases(first, hanging), hrpc.with_graceful_stop(step_limit=0.1)):
             pass
-    assert [str(error) for error in caught.value.exceptions] == ["[step 6/9] hanging: not done within 0.1 s, abandoned"]
+    assert [str(error) for error in caught.value.exceptions] == [
+        "[step 7/10] hanging: not done within 0.1 s, abandoned"
+    ]
     assert happened == ["open", "open", "close", "close"]
 
 

@@ -112,6 +112,11 @@ server = hrpc.new_server(
 )
 life.when_exit(close_something)
 life.when_restart(lambda: None)
+hrpc.health.check("closing", lambda: True, kind="liveness", timeout=2, every=5.0)
+hrpc.health.check("closing too", close_something)
+hrpc.health.close("readiness", "by hand")
+hrpc.health.open("readiness")
+hrpc.health.set_serving("shop.Orders", False)
 metrics.register_counter("paid", "Orders that were paid.", labels=("currency",))
 metrics.register_gauge("queue", "Orders that wait.")
 metrics.register_histogram("items", "Items of an order.", ["currency"], buckets=range(1, 5))
@@ -226,6 +231,7 @@ async def in_a_test() -> None:
 
 
 def mistakes() -> None:
+    hrpc.health.check("closing", close_something())  # type: ignore[arg-type]
     hrpc.with_listen_port("8888")  # type: ignore[arg-type]
     hrpc.with_consul("127.0.0.1:8500")  # type: ignore[arg-type]
     metrics.incr("paid", by="2")  # type: ignore[arg-type]
