@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple, Protocol
 
@@ -54,6 +55,12 @@ class Ended(NamedTuple):
     response: str | None = None
 
 
+def said_of(environment: str, server_name: str, worker: int | None) -> dict[str, object]:
+    """The fields of every line that say whose it is; `worker` is the number of the process among several."""
+    named: dict[str, object] = {"environment": environment, "server_name": server_name}
+    return named if worker is None else {**named, "worker": worker}
+
+
 class AuditFormat(Protocol):
     """Makes lines."""
 
@@ -74,8 +81,9 @@ def _level(code: grpc.StatusCode) -> str:
 class JsonFormat:
     """One JSON object a line, with the fields of the Go framework."""
 
-    def __init__(self, environment: str, server_name: str) -> None:
-        self._server = {"environment": environment, "server_name": server_name}
+    def __init__(self, server: Mapping[str, object]) -> None:
+        """`server` are the fields that say whose line it is; see `said_of`."""
+        self._server = server
         self._times = Times()
 
     def head(self, method: Origin, code: grpc.StatusCode) -> str:
@@ -131,8 +139,9 @@ class HumanFormat:
 
     _SHOWN = ("trace_id", "caller", "client_ip", "error", "request", "response")
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int | None = None) -> None:
         self._times = Times()
+        self._worker = "" if worker is None else f"worker={worker} "
 
     def head(self, method: Origin, code: grpc.StatusCode) -> str:
         """The part that all calls of this method with this code share."""
@@ -142,7 +151,7 @@ class HumanFormat:
     def line(self, head: str, call: Ended) -> str:
         """The line, with its line break."""
         fields = {name: getattr(call, name) for name in self._SHOWN}
-        shown = " ".join(f"{key}={_visible(value)}" for key, value in fields.items() if value)
+        shown = self._worker + " ".join(f"{key}={_visible(value)}" for key, value in fields.items() if value)
         return f"\x1b[2m{self._times.local(call.when)}\x1b[0m {head} in {call.seconds * 1000:.1f} ms  {shown}\n"
 
     def dropped(self, lines: int) -> str:

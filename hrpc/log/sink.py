@@ -7,14 +7,15 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loguru import logger
 
 from hrpc import _runtime
-from hrpc.log.audit_line import AuditFormat, HumanFormat, JsonFormat
+from hrpc.log.audit_line import AuditFormat, HumanFormat, JsonFormat, said_of
 from hrpc.log.output import Output
 from hrpc.log.times import BEIJING, PACIFIC, TIME
 from hrpc.log.trace import current_trace
@@ -47,10 +48,11 @@ def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") 
         return _runtime.current() in (runtime, None)
 
     human = _is_terminal()
-    calls = HumanFormat() if human else JsonFormat(environment, runtime.server_name)
+    server = said_of(environment, runtime.server_name, runtime.worker)
+    calls = HumanFormat(runtime.worker) if human else JsonFormat(server)
     writer = Writer(Output("stderr" if human else "stdout"), calls.dropped)
-    sink = writer.write if human else _JsonSink(writer, runtime.server_name, environment)
-    text = _human_format if human else _message_only
+    sink = writer.write if human else _JsonSink(writer, server)
+    text = partial(_human_format, runtime.worker) if human else _message_only
     # Values of variables can be secrets, and can take long to print.
     number = logger.add(sink, format=text, level=level, filter=is_ours, colorize=human, backtrace=False, diagnose=False)
     _enter_process(level)
@@ -110,9 +112,9 @@ def _message_only(_: object) -> str:
 
 
 class _JsonSink:
-    def __init__(self, writer: Writer, server_name: str, environment: str) -> None:
+    def __init__(self, writer: Writer, server: Mapping[str, object]) -> None:
         self._writer = writer
-        self._server = {"environment": environment, "server_name": server_name}
+        self._server = server
 
     def __call__(self, message: Message) -> None:
         line = self._line(message.record)
@@ -142,8 +144,8 @@ class _JsonSink:
         return {**extra, **line}
 
 
-def _human_format(record: Any) -> str:
-    fields = {"trace_id": current_trace()["trace_id"], **record["extra"]}
+def _human_format(worker: int | None, record: Any) -> str:
+    fields = {"worker": worker, "trace_id": current_trace()["trace_id"], **record["extra"]}
     fields.pop("span_id", None)
     shown = " ".join(
         f"{key}={value}" for key, value in fields.items() if value and not key.startswith("_") and key != "span_id"

@@ -75,7 +75,7 @@ class OwnShare:
         self._families = families
         self._before = {
             (family.name, value.name, value.labels): value.value
-            for family in self._read(False)
+            for _, family in read(families, False)
             if family.kind in GROWING
             for value in family.values
         }
@@ -86,15 +86,8 @@ class OwnShare:
             (method.path, method.request_streaming, method.response_streaming): method.counts(examples)
             for method in self._calls
         }
-        return Share(os.getpid(), calls, tuple(map(self._since, self._read(examples))), final)
-
-    def _read(self, examples: bool) -> Iterator[Family]:
-        last: Collector | None = None
-        known: Mapping[str, Mode] = {}
-        for collector, family in self._families.by_collector():
-            if collector is not last:
-                last, known = collector, modes(collector)
-            yield read(family, known.get(family.name, "each"), examples)
+        families = tuple(self._since(family) for _, family in read(self._families, examples))
+        return Share(os.getpid(), calls, families, final)
 
     def _since(self, family: Family) -> Family:
         if not self._before or family.kind not in GROWING:
@@ -109,8 +102,17 @@ class OwnShare:
         return family._replace(values=tuple(values))
 
 
-def read(family: Metric, workers: Mode, examples: bool) -> Family:
-    """A family of prometheus_client's as plain values."""
+def read(families: Families, examples: bool) -> Iterator[tuple[Collector, Family]]:
+    """All families as plain values, each with the collector that gave it."""
+    last: Collector | None = None
+    known: Mapping[str, Mode] = {}
+    for collector, family in families.by_collector():
+        if collector is not last:
+            last, known = collector, modes(collector)
+        yield collector, _plain(family, known.get(family.name, "each"), examples)
+
+
+def _plain(family: Metric, workers: Mode, examples: bool) -> Family:
     values = tuple(
         Value(
             sample.name,

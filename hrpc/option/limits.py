@@ -20,12 +20,21 @@ class Rate(NamedTuple):
     per_second: float
     burst: float
 
+    def divided(self, among: int) -> Rate:
+        """The share of one of several processes; it lets a single call through in any case."""
+        return Rate(self.per_second / among, max(1.0, self.burst / among))
+
 
 class RateLimits(NamedTuple):
     """See `with_rate_limit`. In `methods` None exempts from all of it."""
 
     server: Rate | None = None
     methods: Mapping[str, Rate | None] = NOTHING
+
+    def divided(self, among: int) -> RateLimits:
+        """The share of one of several processes."""
+        methods = {name: None if rate is None else rate.divided(among) for name, rate in self.methods.items()}
+        return RateLimits(None if self.server is None else self.server.divided(among), methods)
 
 
 class ConcurrencyLimits(NamedTuple):
@@ -34,6 +43,11 @@ class ConcurrencyLimits(NamedTuple):
     server: int | None = None
     methods: Mapping[str, int | None] = NOTHING
     lag: float | None = None
+
+    def divided(self, among: int) -> ConcurrencyLimits:
+        """The share of one of several processes, rounded up; each has its own event loop to lag."""
+        methods = {name: None if calls is None else -(-calls // among) for name, calls in self.methods.items()}
+        return ConcurrencyLimits(None if self.server is None else -(-self.server // among), methods, self.lag)
 
 
 class Auth(NamedTuple):

@@ -137,7 +137,7 @@ class Server:
         from hrpc.server.workers.master import Master
         from hrpc.server.workers.supervision import patience
 
-        with nursery.opened(self._live_as_worker, patience(self._settings.stop)) as line:
+        with nursery.opened(partial(self._live_as_worker, count), patience(self._settings.stop)) as line:
             self._run_blocking(None, partial(Master, line=line, count=count))
 
     def run(self, job: Callable[[], Awaitable[T]]) -> T:
@@ -276,10 +276,11 @@ class Server:
         if self._life is not None:
             raise AlreadyRunning(f"the server {self._settings.server_name!r} is running: do this before it starts")
 
-    def _live_as_worker(self, number: int, port: int, end: socket) -> int:
+    def _live_as_worker(self, count: int, number: int, port: int, end: socket) -> int:
         from hrpc.server.workers.working import Working
 
-        self._settings = replace(self._settings, port=port)
+        rates, concurrency = self._settings.rate_limits.divided(count), self._settings.concurrency.divided(count)
+        self._settings = replace(self._settings, port=port, rate_limits=rates, concurrency=concurrency)
         os.environ[WORKER] = str(number)
         self._run_blocking(None, partial(Working, number=number, end=end))
         return 0

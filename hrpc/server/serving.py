@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
@@ -25,6 +26,10 @@ from hrpc.server.drain import drain
 from hrpc.server.measures import measure
 from hrpc.server.methods import Methods
 from hrpc.server.parts import Parts
+
+if TYPE_CHECKING:
+    from hrpc.metrics.call_text import CallText
+    from hrpc.metrics.families import Families
 
 
 @asynccontextmanager
@@ -47,22 +52,32 @@ async def health_http(parts: Parts, port: int) -> AsyncIterator[None]:
 @asynccontextmanager
 async def metrics_http(parts: Parts, port: int) -> AsyncIterator[None]:
     """Answers scrapes."""
-    from prometheus_client.registry import REGISTRY
-
     from hrpc.metrics.call_text import CallText
-    from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
     from hrpc.metrics.exposition import Exposition
-    from hrpc.metrics.families import Families
 
-    measure(parts)
     calls = CallText(parts.calls)
-    own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
-    families = Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
-    exposition = Exposition(calls, families)
+    if parts.workers is None:
+        exposition = Exposition(calls, measured(parts, calls))
+    else:
+        from hrpc.server.workers.gathering import Gathering
+
+        exposition = Gathering(parts, parts.workers, measured(parts, calls)).exposition
     routes = {"/metrics": exposition.answer}
     option = "hrpc.with_metrics(port=…)"
     async with listener.serve_http("metrics", parts.settings.host, port, option, routes) as parts.metrics_port:
         yield
+
+
+def measured(parts: Parts, calls: CallText) -> Families:
+    """What is measured beside the calls: by hrpc, by the service, and by what is in prometheus_client's registry."""
+    from prometheus_client.registry import REGISTRY
+
+    from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
+    from hrpc.metrics.families import Families
+
+    measure(parts)
+    own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
+    return Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import grpc
 
 from hrpc.context import Context
 from hrpc.log.audit import AuditLog
-from hrpc.log.audit_line import AuditFormat, JsonFormat
+from hrpc.log.audit_line import AuditFormat, JsonFormat, said_of
 from hrpc.log.output import Output
 from hrpc.log.writer import Writer
 from hrpc.option import AuditSettings
@@ -61,7 +61,7 @@ class Audited:
         lines: AuditFormat | None = None,
     ) -> None:
         self.output = Recorded()
-        lines = lines or JsonFormat("development", "orders")
+        lines = lines or JsonFormat(said_of("development", "orders", None))
         self.writer = Writer(self.output, lines.dropped, limit)
         self.log = AuditLog(self.writer, lines, settings)
         method = self.log.method(PATH, behaviour)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from hrpc import listener
@@ -36,11 +36,19 @@ def of_worker(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
     """The steps of a process that serves. It listens last: what reaches its port may go to others meanwhile."""
     engine = chosen(parts.settings, shared=True)
     yield plan.logged(parts)
+    if parts.settings.metrics_port is not None:
+        yield Step(None, partial(_measured, parts), leaving="metrics told")
     yield from plan.needed(parts, errors)
     yield from plan.prepared(parts)
     yield Step("bind", partial(bound, parts, engine), leaving="close port")
     yield from plan.answered(parts, engine)
     yield plan.ready(parts)
+
+
+def _measured(parts: Parts) -> AbstractAsyncContextManager[None]:
+    from hrpc.server.workers import gathering  # and with it prometheus_client, for those who have metrics
+
+    return gathering.told(parts)
 
 
 @asynccontextmanager
