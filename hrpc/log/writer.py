@@ -88,10 +88,20 @@ class Writer:
         self.idle = False
         if self._thread is None:
             with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="hrpc-log", daemon=True)
-                    self._thread.start()
+                if self._thread is None and not self._has_thread():
+                    self.idle = True
+                    return
         self._bell.set()
+
+    def _has_thread(self) -> bool:
+        """Whether its thread could be started. Lines wait when the system gives none: the next one tries again."""
+        thread = threading.Thread(target=self._run, name="hrpc-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
 
     async def flushed(self) -> None:
         """Waits until everything that was logged so far is written."""

@@ -6,6 +6,7 @@ An id to look up in the log always goes along.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import secrets
 from collections.abc import Callable
@@ -26,6 +27,7 @@ _Status = tuple[grpc.StatusCode, str, Metadata]  # with the message and the enco
 
 # What is the service's own fault, also when it says so itself, has to be in its log.
 _FAULTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _UNAVAILABLE = (DatabaseUnavailable, ServiceNotFound, ConsulUnreachable)
 
 # A handler is cancelled both when the client goes away and when the deadline passes. gRPC does not say which; the
@@ -115,6 +117,11 @@ class Failures:
         elif away is not None:
             log.warning("{} failed, {} is unavailable: {} (error id {})", method, away, _words(error), error_id)
             code, name, message = grpc.StatusCode.UNAVAILABLE, "Unavailable", f"{away} is unavailable"
+        elif _is_exhausted(error):
+            log.opt(exception=error).error(
+                "{} failed, this process has reached a limit (error id {})", method, error_id
+            )
+            code, name, message = grpc.StatusCode.RESOURCE_EXHAUSTED, "ResourceExhausted", "the server is overloaded"
         else:
             # The words of an exception can hold secrets, and mean nothing to the caller.
             log.opt(exception=error).error("{} failed with {} (error id {})", method, type(error).__name__, error_id)
@@ -162,6 +169,11 @@ def _is_upstream_away(error: BaseException) -> bool:
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() is grpc.StatusCode.UNAVAILABLE
     return isinstance(error, _UNAVAILABLE)
+
+
+def _is_exhausted(error: BaseException) -> bool:
+    # No memory, and no descriptor for a further file or connection, are no fault of this call's.
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
 def _task_is_cancelled() -> bool:

@@ -9,8 +9,13 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from hrpc.errors import Overloaded
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NO_THREAD = 1.0
+"""Seconds after which to try again when the system gives no thread."""
 
 _Work = tuple["Future[Any]", Callable[[], Any]]
 
@@ -27,21 +32,34 @@ class DaemonThreads(Executor):
         self._lock = threading.Lock()
         self._threads = 0
         self._free = 0
+        """Threads without work, less the work that waits for a thread."""
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Runs ``fn(*args, **kwargs)`` in a thread. Raises RuntimeError after `shutdown`."""
+        """Runs ``fn(*args, **kwargs)`` in a thread.
+
+        Raises RuntimeError after `shutdown`, and `Overloaded` when it has no thread and the system gives none.
+        """
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the server has stopped: its threads take no more work")
-            self._work.put((future, lambda: fn(*args, **kwargs)))
-            if self._free > 0:
+            if self._free > 0 or self._threads >= self._at_most or not self._has_one_more():
                 self._free -= 1
-            elif self._threads < self._at_most:
-                self._threads += 1
-                threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
+            self._work.put((future, lambda: fn(*args, **kwargs)))
         return future
+
+    def _has_one_more(self) -> bool:
+        """Whether a further thread could be started; when there are others, those do the work instead."""
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process may have no more threads, or no more memory
+            if not self._threads:
+                raise Overloaded("the server has no thread left", retry_after=NO_THREAD) from error
+            return False
+        self._threads += 1
+        return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more work; threads end when what was taken is done. It never waits."""

@@ -49,6 +49,8 @@ class Whole:
             "registration": {},
             "calls": 1000,
             "lag": 0.5,
+            "files": None,
+            "streams": 1000,
             "fault": "",
         }
 

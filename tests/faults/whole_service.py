@@ -9,9 +9,11 @@ print("begins", flush=True)
 import asyncio
 import json
 import os
+import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -59,6 +61,40 @@ async def fails(request: bytes, _: Any) -> bytes:
     raise ZeroDivisionError
 
 
+async def opens(request: bytes, _: Any) -> bytes:
+    os.close(os.open(__file__, os.O_RDONLY))
+    return b""
+
+
+async def allocates(request: bytes, _: Any) -> bytes:
+    """Needs this many bytes of memory."""
+    return b"%d" % len(bytearray(json.loads(request)))
+
+
+async def leaves_room(request: bytes, _: Any) -> bytes:
+    """From now on the process gets this many further bytes of memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    most = int(next(line for line in lines if line.startswith("VmData")).split()[1]) * 1024 + json.loads(request)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    return b""
+
+
+def in_a_thread(request: bytes, _: Any) -> bytes:
+    time.sleep(0.1)
+    return b""
+
+
+METHODS = {
+    "Asks": asks,
+    "Blocks": blocks,
+    "Fails": fails,
+    "TakesLong": takes_long,
+    "Opens": opens,
+    "Allocates": allocates,
+    "Room": leaves_room,
+    "Threads": in_a_thread,
+}
+
 server = hrpc.new_server(
     hrpc.with_server_name(told["name"]),
     hrpc.with_listen_port(0, host="127.0.0.1"),
@@ -73,12 +109,13 @@ server = hrpc.new_server(
     hrpc.with_metrics(0),
     hrpc.with_registration(**told["registration"]),
     hrpc.with_concurrency_limit(told["calls"], lag=told["lag"]),
+    hrpc.with_max_streams(told["streams"]),
     hrpc.with_graceful_stop(**told["stop"]),
     hrpc.with_pre_run(lambda: None, name="before all calls"),
     hrpc.with_post_run(lambda: None, name="after all calls"),
     hrpc.with_exit_listeners(lambda: None),
 )
-echo.add_echo(server, Asks=asks, Blocks=blocks, Fails=fails, TakesLong=takes_long)
+echo.add_echo(server, **METHODS)
 
 if __name__ == "__main__":
     kind, _, at = told["fault"].partition(": ")
@@ -90,5 +127,7 @@ if __name__ == "__main__":
         ),
         lambda: print("fault", flush=True),
     )
+    if told["files"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (told["files"], told["files"]))
     life.when_exit(lambda: print("exit hook", flush=True))
     server.serve()

@@ -208,6 +208,20 @@ async def test_a_log_in_which_nothing_was_logged_is_left_without_a_thread() -> N
     assert threading.active_count() == before
 
 
+async def test_lines_wait_for_as_long_as_the_system_gives_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_threads(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    audited = Audited()
+    async with audited.log:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", no_more_threads)
+            audited.add()
+            audited.add()
+        audited.add()
+    assert len(audited.lines()) == 3
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -279,6 +281,23 @@ async def test_an_error_that_is_not_for_the_caller_tells_an_id_and_nothing_else(
     assert f"(error id {info.metadata['error_id']})" in status.message
     assert "s3cret" not in str(status).lower()
     assert error_of(caught.value) is caught.value
+
+
+@pytest.mark.parametrize("number", [None, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_a_process_that_has_reached_a_limit_is_overloaded_and_says_which_in_its_log(
+    number: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> BaseException:
+        return MemoryError() if number is None else OSError(number, os.strerror(number))
+
+    async with raising_server(make) as server, grpc.aio.insecure_channel(server.address) as channel:
+        for suffix in ("", "_in_thread"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(f"/{SERVICE}/unary_unary{suffix}")(b"", timeout=10)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert re.fullmatch(r"the server is overloaded \(error id \w+\)", caught.value.details() or "")
+    assert "has reached a limit" in (output := capsys.readouterr().out)
+    assert "MemoryError" in output if number is None else os.strerror(number) in output
 
 
 async def test_of_a_group_with_an_error_that_is_not_for_the_caller_nothing_is_told() -> None:

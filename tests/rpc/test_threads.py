@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from hrpc.errors import Overloaded
 from hrpc.rpc.threads import DaemonThreads
 
 
@@ -54,5 +55,41 @@ def test_cancelled_work_is_not_done() -> None:
     second = threads.submit(pytest.fail, "it ran")
     assert second.cancel()
     go_on.set()
+    assert threads.submit(lambda: 5).result(10) == 5
+    threads.shutdown()
+
+
+def no_more_threads(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_when_the_system_gives_no_thread_others_do_the_work_and_later_there_are_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = DaemonThreads(3, "worker")
+    go_on, began = threading.Event(), threading.Semaphore(0)
+
+    def work() -> bool:
+        began.release()
+        return go_on.wait(10)
+
+    first = threads.submit(work)
+    began.acquire()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        waiting = [threads.submit(work) for _ in range(3)]
+    others = [threads.submit(work) for _ in range(2)]
+    assert all(began.acquire(timeout=10) for _ in range(2)), "the two that were missing have been started"
+    go_on.set()
+    assert [future.result(10) for future in [first, *waiting, *others]] == [True] * 6
+    threads.shutdown()
+
+
+def test_without_a_single_thread_the_work_is_refused_and_never_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = DaemonThreads(3, "worker")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(Overloaded, match="no thread left"):
+            threads.submit(pytest.fail, "it ran")
     assert threads.submit(lambda: 5).result(10) == 5
     threads.shutdown()
