@@ -7,6 +7,7 @@ import sys
 import click
 
 from hrpc._version import __version__
+from hrpc.cli import QUICK
 from hrpc.cli.doctor.command import doctor
 from hrpc.cli.errors import CommandError
 from hrpc.cli.run import run
@@ -41,3 +42,6 @@ def hrpc() -> None:
 hrpc.add_command(run)
 hrpc.add_command(services)
 hrpc.add_command(doctor)
+for _name, _help in QUICK.items():
+    # Only for `hrpc --help`: they are run before this module is imported.
+    hrpc.add_command(click.Command(_name, help=_help, add_help_option=False))

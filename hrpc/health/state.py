@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loguru import logger
 
@@ -104,8 +104,8 @@ class Health:
         wanted = self.phase is Phase.SERVING and Kind.READINESS not in self._closed
         return wanted and self.services.get(service, True)
 
-    async def ask(self, kind: Kind) -> Answer:
-        """Asks what belongs to this kind, everything at once.
+    async def ask(self, kind: Kind, within: float | None = None) -> Answer:
+        """Asks what belongs to this kind, everything at once, and waits `within` seconds for it.
 
         Checkers are asked while it serves: a start has its limits and its steps to tell of, a stop has its limits, and
         whoever kills a server that stops makes it lose calls.
@@ -115,7 +115,7 @@ class Health:
             parts["switch"] = f"closed: {reason}"
         if self.phase is Phase.SERVING:
             asked = [checked for (of, _), checked in self._checked.items() if of is kind]
-            answers = await asyncio.gather(*(checked.answer() for checked in asked))
+            answers = await asyncio.gather(*(_within(within, checked.answer()) for checked in asked))
             parts |= {checked.checker.name: said for checked, said in zip(asked, answers, strict=True)}
         wrong = "; ".join(f"{name}: {said}" for name, said in parts.items() if said != OK)
         if kind is Kind.READINESS:
@@ -176,6 +176,13 @@ class Health:
             case Phase.STARTING | Phase.STOPPING, Kind.READINESS:
                 return str(self.phase)
         return OK
+
+
+async def _within(seconds: float | None, answer: Coroutine[Any, Any, str]) -> str:
+    try:
+        return await asyncio.wait_for(answer, seconds)
+    except TimeoutError:
+        return f"no answer within {seconds:g} s"
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

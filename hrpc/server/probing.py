@@ -9,6 +9,7 @@ from typing import Any
 from hrpc.health import registering
 from hrpc.health.checker import Kind
 from hrpc.health.state import Health
+from hrpc.option import checks
 from hrpc.server.control import Answer, Control
 
 
@@ -20,8 +21,9 @@ def answer(control: Control, health: Health) -> None:
     control.on("close", partial(_close, health))
 
 
-async def _probe(health: Health, kind: Kind, _: Mapping[str, Any]) -> Answer:
-    found = await health.ask(kind)
+async def _probe(health: Health, kind: Kind, request: Mapping[str, Any]) -> Answer:
+    within = request.get("within")
+    found = await health.ask(kind, None if within is None else checks.seconds("probe", "within", within))
     return {"ok": found.well, "parts": found.parts, "text": found.wrong or "ok"}
 
 

@@ -1,0 +1,136 @@
+"""``hrpc probe``: asks a running service how it is, for exec probes of containers and for whoever wants to know.
+
+It is run every few seconds beside the service that it asks, so it imports neither gRPC nor click.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from urllib.parse import urlsplit
+
+from hrpc.cli.reaching import ReachError, reach
+
+KINDS = ("startup", "liveness", "readiness")
+_PORTS = {"http": 80, "https": 443}
+_SHARE = 0.9
+"""What of the limit the service may take for its answer, which names what it waits for; the rest is for the way."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command; gives its exit code: 0 when all is well, 1 when it is not."""
+    options = _parser().parse_args(arguments)
+    try:
+        turned = _turned(os.environ.get("HEALTH_STATUS", ""))
+        who, well, text = (_asked_here if options.address is None else _asked_at)(options, turned)
+    except ReachError as error:
+        return _told(False, f"{options.kind}: {error}")
+    return _told(well, f"{options.kind} of {who}: {text}")
+
+
+def _told(well: bool, text: str) -> int:
+    print(" ".join(text.split()), file=sys.stdout if well else sys.stderr)
+    return 0 if well else 1
+
+
+def _turned(status: str) -> str | None:
+    if status and status not in ("open", "close"):
+        raise ReachError(f"HEALTH_STATUS={status}: takes open or close, or leave it out to probe")
+    return status or None
+
+
+def _asked_here(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
+    with reach(options.name, options.pid) as reached:
+        if turned is None:
+            answer = reached.ask(options.kind, timeout=options.timeout, within=options.timeout * _SHARE)
+        else:
+            reason = "closed by HEALTH_STATUS=close"
+            answer = reached.ask(turned, timeout=options.timeout, kind=options.kind, reason=reason)
+    return f"{reached.name} (pid {reached.pid})", answer["ok"] is True, answer.get("text") or answer["error"]
+
+
+def _asked_at(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
+    from http.client import HTTPException
+
+    where = options.address
+    try:
+        status, body = _requested(options, turned)
+    except TimeoutError:
+        raise ReachError(f"{where} gave no answer within {options.timeout:g} s") from None
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ReachError(f"{where} does not answer: {reason}") from None
+    try:
+        text = json.loads(body)["msg"]
+    except (ValueError, TypeError, KeyError):
+        raise ReachError(f"{where} answered {status}, but not as a health port does: is it the right port?") from None
+    if turned is not None and status == 200:
+        text = turned
+    return where, status == 200, text
+
+
+def _requested(options: Namespace, turned: str | None) -> tuple[int, bytes]:
+    from http.client import HTTPConnection, HTTPSConnection
+
+    parts = urlsplit(options.address)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    if parts.scheme == "https":
+        import ssl
+
+        trusted = ssl.create_default_context(cafile=options.ca)
+        connection: HTTPConnection = HTTPSConnection(host, port, timeout=options.timeout, context=trusted)
+    else:
+        connection = HTTPConnection(host, port, timeout=options.timeout)
+    token = os.environ.get("HRPC_DEBUG_TOKEN")
+    path = f"{parts.path.rstrip('/')}/healthx/{options.kind}"
+    try:
+        if turned is None:
+            connection.request("GET", path)
+        else:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request("POST", f"{path}/{turned}", headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(1_000_000)
+    finally:
+        connection.close()
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "hrpc probe",
+        description="Asks a service that runs on this machine how it is. Exit code 0: well; 1: not well, or not there.",
+        epilog="HEALTH_STATUS=close hrpc probe readiness lets that probe fail until HEALTH_STATUS=open.",
+    )
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--name", help="the service with this name, where several run")
+    parser.add_argument("--pid", type=int, help="the service with this process id")
+    parser.add_argument(
+        "--address", type=_url, help="ask the health port over the network, http://host:port or https://host:port"
+    )
+    parser.add_argument("--ca", metavar="FILE", help="the certificates to trust for https, instead of the system's")
+    parser.add_argument("--timeout", type=_seconds, default=1.0, help="seconds to wait for the answer, 1 by default")
+    return parser
+
+
+def _url(text: str) -> str:
+    address = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(address)
+        if parts.scheme in _PORTS and parts.hostname and parts.port != 0:
+            return address
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"{text!r} is no address: http://host:port or https://host:port")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no time: seconds, more than 0")
+    return seconds
