@@ -123,7 +123,7 @@ async def run_hook(hook: Hook) -> object:
         raise RuntimeError(f"raised {error!r}; the process ends by itself after the last step") from error
 
 
-def is_async(hook: Hook) -> bool:
+def is_async(hook: Callable[..., object]) -> bool:
     """Whether calling it gives something to await, so that it can be called on the event loop."""
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
 

@@ -80,7 +80,7 @@ class RunFolder:
         for entry in self.sockets():
             # The process may live where its number is another one, as in a container that shares the folder: so it
             # is asked as well.
-            if not _lives(entry.pid) and not self._is_answered(entry.file):
+            if not lives(entry.pid) and not self._is_answered(entry.file):
                 self.remove(entry.file)
 
     def _listening(self, file: str) -> socket.socket:
@@ -158,7 +158,7 @@ def _unusable(path: str, reason: str, number: int | None) -> RunFolderError:
     return RunFolderError(number, f"{path}: {reason}; HRPC_RUN_DIR names another folder")
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

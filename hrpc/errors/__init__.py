@@ -9,6 +9,7 @@
     ├── StartError                  a step of the start failed; `step` names it, the cause says why
     ├── StartTimeout                the start took longer than its limit
     ├── StopError                   steps of the stop failed; everything else was released (also an ExceptionGroup)
+    ├── JobTimeout                  a job took longer than its timeout (also a TimeoutError)
     ├── StepTimeout                 a step of the stop took longer than its limit
     ├── StepInterrupted             a step of the stop was cancelled half-way
     ├── NotRunning                  a resource was asked for outside a running server (also a RuntimeError)
@@ -118,6 +119,15 @@ class StartTimeout(HrpcError):
 
     def __init__(self, limit: float) -> None:
         super().__init__(f"the start was not done within {limit:g} s, which is what hrpc.with_start_limit gives it")
+        self.limit = limit
+
+
+class JobTimeout(HrpcError, TimeoutError):
+    """The job of `Server.run` took longer than its timeout."""
+
+    def __init__(self, job: str, limit: float) -> None:
+        super().__init__(f"the job {job} has not ended within {limit:g} s; give it more with server.run(…, timeout=…)")
+        self.job = job
         self.limit = limit
 
 

@@ -10,29 +10,32 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from hrpc import life, tasks
+from hrpc import from_thread, life, tasks
 from hrpc.abc import Database, Engine
 from hrpc.engine.choice import chosen
 from hrpc.health.state import Phase
 from hrpc.option import RunStep, in_order
 from hrpc.server import discovery, tracing
 from hrpc.server.drain import noticed
+from hrpc.server.job import Job, beating
 from hrpc.server.parts import Parts
 from hrpc.server.registration import registered
 from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Step
 
 
-def plan(parts: Parts, errors: list[Exception], *, serves: bool) -> Iterator[Step]:
-    """The steps of a server, or without `serves` those around a job; what goes wrong in hooks is put into `errors`."""
+def plan(parts: Parts, errors: list[Exception], job: Job | None = None) -> Iterator[Step]:
+    """The steps of a server, or those around a job; what goes wrong in hooks is put into `errors`."""
     yield logged(parts)
     yield Step("control", parts.control.opened)
-    yield from needed(parts, errors)
-    if serves:
+    if job is None:
+        yield from needed(parts, errors)
         yield from _serving(parts)
-    else:
-        yield from steps_of_user(parts)
-        yield ready(parts)
+        return
+    yield Step("heartbeat", partial(beating, job, parts))
+    yield from needed(parts, errors)
+    yield from steps_of_user(parts)
+    yield ready(parts)
 
 
 def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
@@ -160,7 +163,7 @@ async def _exit_hooks(parts: Parts, errors: list[Exception]) -> AsyncIterator[No
 
 @asynccontextmanager
 async def _before(step: RunStep, patience: float) -> AsyncIterator[None]:
-    await life.run_cancellable(step.run, patience)
+    await life.run_cancellable(partial(_run, step), patience)
     yield
 
 
@@ -169,7 +172,16 @@ async def _after(step: RunStep, limit: float) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await life.run_within(limit, step.name, step.run)
+        await life.run_within(limit, step.name, partial(_run, step))
+
+
+async def _run(step: RunStep) -> None:
+    portal = from_thread.Portal()
+    from_thread.enter(portal)
+    try:
+        await life.run_hook(step.run)
+    finally:
+        portal.end()
 
 
 def _drain_delay(parts: Parts) -> float:

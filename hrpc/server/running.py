@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from loguru import logger
@@ -15,12 +16,10 @@ from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
-from hrpc.server import tracing
+from hrpc.server.job import Job
 from hrpc.server.parts import Parts
 from hrpc.server.plan import plan
 from hrpc.server.steps import Step, Steps, take_back_cancellation
-
-Job = Callable[[], Awaitable[Any]]
 
 
 class Running:
@@ -35,6 +34,9 @@ class Running:
         self.name = settings.server_name
         self.started = asyncio.Event()
         self.interrupted = False
+        self.code = 1
+        """The exit code of a job that is interrupted."""
+        self.failed_in_job = False
         self.result: Any = None
         self.exit: BaseException | None = None
         """A SystemExit or the like, for the caller to raise: out of a task it would end the event loop at once."""
@@ -70,6 +72,8 @@ class Running:
 
     def signalled(self, name: str) -> None:
         """The process was told by a signal to end."""
+        if not self._stopping.is_set():
+            self.code = 128 + signal.Signals[name]
         self.request_stop(name)
 
     def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
@@ -137,6 +141,7 @@ class Running:
                 "{} stops: it was cancelled, by a task of its own that crashed or by its event loop", self.name
             )
         except BaseException as error:  # noqa: BLE001 - raised by `live` when all has been released
+            take_back_cancellation()
             return error
         return None
 
@@ -146,10 +151,17 @@ class Running:
         await self._start()
         self._arrived()
         if self._job is not None:
-            self.result = await tracing.working(self._job, self.parts.runtime)
-            self._finished = True
+            await self._work(self._job)
         else:
             await self._stopping.wait()
+
+    async def _work(self, job: Job) -> None:
+        try:
+            self.result = await job.run(self.parts)
+        except Exception:
+            self.failed_in_job = True
+            raise
+        self._finished = True
 
     async def _start(self) -> None:
         self.parts.runtime.exit_hooks.extend(self.settings.exit_listeners)
@@ -164,7 +176,7 @@ class Running:
             raise StartError(progress.step, StartTimeout(limit or 0.0), progress.place) from error
 
     def _plan(self, errors: list[Exception]) -> Iterator[Step]:
-        return plan(self.parts, errors, serves=self._job is None)
+        return plan(self.parts, errors, self._job)
 
     def _arrived(self) -> None:
         self.started.set()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from socket import socket
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from hrpc.abc import endpoint
-from hrpc.errors import AlreadyRunning, HrpcError, NotRunning
+from hrpc.errors import AlreadyRunning, NotRunning, OptionError
 from hrpc.option import Option, Settings, checks, fold
 from hrpc.rpc.recorder import Recorder
 
 if TYPE_CHECKING:
     import grpc
 
+    from hrpc.server.job import Job
     from hrpc.server.running import Running
 
 T = TypeVar("T")
@@ -140,16 +140,60 @@ class Server:
         with nursery.opened(partial(self._live_as_worker, count), patience(self._settings.stop)) as line:
             self._run_blocking(None, partial(Master, line=line, count=count))
 
-    def run(self, job: Callable[[], Awaitable[T]]) -> T:
-        """Runs an async function with Consul and the pools, but without a port or a registration; gives its result.
+    @overload
+    def run(
+        self,
+        job: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        timeout: float | None = None,
+        heartbeat: bool | str | os.PathLike[str] = True,
+        **kwargs: Any,
+    ) -> T: ...
 
-        For cron jobs. A signal cancels the job. What the job raises is raised when everything has been released.
-        Raises SystemExit with code 1 when the start or the stop failed, or the job was cancelled by a signal.
+    @overload
+    def run(
+        self,
+        job: Callable[..., T],
+        *args: Any,
+        timeout: float | None = None,
+        heartbeat: bool | str | os.PathLike[str] = True,
+        **kwargs: Any,
+    ) -> T: ...
+
+    def run(
+        self,
+        job: Callable[..., Any],
+        *args: Any,
+        timeout: float | None = None,
+        heartbeat: bool | str | os.PathLike[str] = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs a function with Consul and the pools, but without a port or a registration; gives its result.
+
+        For cron jobs and migrations. The function gets `args` and `kwargs`. It is async, or sync: then it runs in a
+        thread of its own, with `hrpc.from_thread.run` for what is to be awaited. After `timeout` seconds it is ended;
+        what it asks of others has that deadline as well. A signal ends it too. An async function is cancelled then; a
+        sync one finds ``hrpc.draining()`` set. Either has the `grace` of `with_graceful_stop` to end.
+
+        While it runs, `heartbeat` is a file that is fresh as long as the job's liveness passes: in the run folder,
+        where ``hrpc probe liveness`` looks for it, or at the path that is given; False for none.
+
+        What the job raises is raised when everything has been released, also its SystemExit; and `JobTimeout`. Raises
+        SystemExit with the code 1 when the start or the stop failed, and as shells do when a signal ended the job: 143
+        for SIGTERM, 130 for SIGINT. Raises `OptionError` for a wrong `timeout` or `heartbeat`.
+
+        ::
+
+            server.run(clean_up, "orders", days=30, timeout=600)
         """
-        if not inspect.iscoroutinefunction(job) and not inspect.iscoroutinefunction(type(job).__call__):
-            raise TypeError(f"server.run takes an async function without arguments, not {job!r}")
-        result: T = self._run_blocking(job)
-        return result
+        from hrpc.server.job import Job  # with all that runs, which `new_server` does without
+
+        if not callable(job):
+            raise TypeError(f"server.run takes a function, not {job!r}")
+        limit = None if timeout is None else checks.seconds("server.run", "timeout", timeout, 0.001)
+        if not isinstance(heartbeat, bool | str | os.PathLike):
+            raise OptionError(f"server.run(heartbeat={heartbeat!r}): takes a path, True or False")
+        return self._run_blocking(Job(job, args, kwargs, limit, heartbeat))
 
     async def __aenter__(self) -> Self:
         """Starts inside the running event loop. Raises `StartError` or `AlreadyRunning`."""
@@ -235,11 +279,7 @@ class Server:
         return self._running
 
     def _begin(
-        self,
-        job: Callable[[], Awaitable[Any]] | None,
-        life: Callable[..., Running] | None = None,
-        *,
-        reports: bool = False,
+        self, job: Job | None, life: Callable[..., Running] | None = None, *, reports: bool = False
     ) -> tuple[Running, asyncio.Task[None]]:
         from hrpc.server.running import Running
 
@@ -285,32 +325,27 @@ class Server:
         self._run_blocking(None, partial(Working, number=number, end=end))
         return 0
 
-    def _run_blocking(
-        self, job: Callable[[], Awaitable[Any]] | None, life: Callable[..., Running] | None = None
-    ) -> Any:
+    def _run_blocking(self, job: Job | None, life: Callable[..., Running] | None = None) -> Any:
         _check_no_loop()
         with asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
-            ended_well, running = runner.run(self._live_with_signals(job, life))
+            code, running = runner.run(self._live_with_signals(job, life))
         if running.exit is not None:
             raise running.exit
-        if not ended_well:
-            raise SystemExit(1)
+        if code:
+            raise SystemExit(code)
         return running.result
 
-    async def _live_with_signals(
-        self, job: Callable[[], Awaitable[Any]] | None, life: Callable[..., Running] | None
-    ) -> tuple[bool, Running]:
+    async def _live_with_signals(self, job: Job | None, life: Callable[..., Running] | None) -> tuple[int, Running]:
         running, living = self._begin(job, life, reports=True)
         try:
             with _Signals(running):
                 await asyncio.wait({living})
         finally:
             self._running, self._life = None, None
-        error = None if living.cancelled() else living.exception()
-        if error is not None and (job is None or isinstance(error, HrpcError)):
-            return False, running
+        if not living.cancelled() and living.exception() is not None and not running.failed_in_job:
+            return 1, running
         living.result()
-        return not (job and running.interrupted), running
+        return running.code if job is not None and running.interrupted else 0, running
 
 
 def _end(ended: Future[None], _: asyncio.Task[None]) -> None:
@@ -354,7 +389,7 @@ class _Signals:
             if before is not None:  # a handler that was not set from Python cannot be set from it
                 signal.signal(number, before)
 
-    def _handle(self, number: signal.Signals, handler: Callable[..., None], *args: str) -> None:
+    def _handle(self, number: signal.Signals, handler: Callable[..., None], *args: object) -> None:
         before = signal.getsignal(number)
         if number is signal.SIGHUP and before is signal.SIG_IGN:
             return  # nohup: a terminal that closes means nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from loguru import logger
@@ -37,10 +37,7 @@ async def opened(settings: Settings, runtime: Runtime, outgoing: Outgoing) -> As
             outgoing.traced_by(None)
 
 
-async def working(job: Callable[[], Awaitable[Any]], runtime: Runtime) -> Any:
-    """Runs a job, as one trace."""
-    if runtime.tracer is None:
-        return await job()
-    name = getattr(job, "__qualname__", type(job).__qualname__)
-    with context.background_context(timeout=None), runtime.tracer.working(name):
+async def working(job: Callable[[], Awaitable[Any]], name: str, runtime: Runtime, timeout: float | None) -> Any:
+    """Runs a job, as one trace, with a deadline for what it asks of others."""
+    with context.background_context(timeout), nullcontext() if runtime.tracer is None else runtime.tracer.working(name):
         return await job()

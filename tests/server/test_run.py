@@ -33,7 +33,7 @@ async def test_run_gives_the_result_of_the_job_without_a_port_or_a_registration(
     assert "registered" not in process.output
 
 
-async def test_run_raises_what_the_job_raises_and_a_signal_cancels_it_with_exit_code_1(tmp_path: Path) -> None:
+async def test_run_raises_what_the_job_raises_and_a_signal_cancels_it_with_its_exit_code(tmp_path: Path) -> None:
     after = (
         "async def broken():\n    raise KeyError('mine')\n"
         "try:\n    server.run(broken)\nexcept KeyError as error:\n    print('caught', error, flush=True)\n"
@@ -47,7 +47,7 @@ async def test_run_raises_what_the_job_raises_and_a_signal_cancels_it_with_exit_
         await process.says("caught 'mine'")
         await process.says("waits")
         process.send(signal.SIGTERM)
-        assert await process.ended() == 1
+        assert await process.ended() == 128 + signal.SIGTERM
         await process.says("cancelled")
 
 

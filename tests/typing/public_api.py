@@ -129,10 +129,16 @@ async def job() -> int:
 async def job_with_value(value: str) -> None: ...
 
 
+def blocking_job() -> str:
+    return ""
+
+
 def blocking() -> None:
     assert_type(server, hrpc.Server)
     assert_type(server.server, hrpc.Server)
     assert_type(server.run(job), int)
+    assert_type(server.run(job_with_value, "x", timeout=60, heartbeat=False), None)
+    assert_type(server.run(blocking_job, heartbeat="/run/nightly"), str)
     assert_type(server.port, int)
     assert_type(server.address, str)
     assert_type(hrpc.worker(), int | None)
@@ -243,4 +249,4 @@ def mistakes() -> None:
     redis.new(port="6379")  # type: ignore[arg-type]
     hrpc.with_auth(blocking)  # type: ignore[arg-type]
     hrpc.new_server("orders")  # type: ignore[arg-type]
-    server.run(blocking)  # type: ignore[arg-type]
+    server.run(5)  # type: ignore[call-overload]
