@@ -53,6 +53,35 @@ class Pool(Protocol):
         """
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """A pool that counts what happens in it; metrics tell of it."""
+
+    @property
+    def activity(self) -> PoolActivity:
+        """What has happened until now. A pool that takes over another goes on with its counts."""
+
+
+class PoolActivity(Protocol):
+    """Counts that only grow."""
+
+    opened: int
+    """Connections that were made."""
+    timeouts: int
+    """Borrowers that gave up."""
+    closed: Mapping[str, int]
+    """Connections that were closed, by reason."""
+    failed: Mapping[str, int]
+    """Attempts to connect that failed, by reason."""
+
+    def histogram(self) -> tuple[list[int], float]:
+        """How many borrowers waited for how long, by the bounds of `POOL_WAITS`, and all their seconds."""
+
+
+POOL_WAITS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0)
+"""The bounds of the histogram of waits for a connection, in seconds."""
+
+
 class Database(Protocol):
     """The recipe for a database: what ``mysql.new()`` and ``redis.new()`` give. It holds no connection."""
 

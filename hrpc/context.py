@@ -53,6 +53,8 @@ class Context:
 
     # Defaults of the class: a call sets what it has, and most have little.
     server_name: str = ""
+    method: str = ""
+    """The method that is being served, ``/package.Service/Method``; empty outside of a call."""
     namespace: str = ""
     client_ip: str = ""
     user_agent: str = ""

@@ -20,7 +20,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from hrpc.abc import StoredSettings
-from hrpc.errors import InvalidConfig, OptionError
+from hrpc.database import addresses
+from hrpc.errors import DatabaseError, InvalidConfig, OptionError
 
 
 class Secret(str):
@@ -51,11 +52,24 @@ class Kind:
     echo: bool = True
 
 
+E = TypeVar("E", bound=DatabaseError)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one database; `origin` says in errors where they stand."""
 
     origin: str
+
+    def fault(self, kind: type[E], message: str) -> E:
+        """An error of this database, which is told apart from those of others by where its settings stand."""
+        error = kind(message)
+        error.origin = self.origin
+        return error
+
+    def is_own(self, error: DatabaseError) -> bool:
+        """Whether an error is of this database, as far as it says."""
+        return error.origin in (None, self.origin)
 
 
 S = TypeVar("S", bound=Settings)
@@ -84,8 +98,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
-def _is_host(value: object) -> bool:
-    return isinstance(value, str) and _is_text(value) and not any(c in "@/[] " for c in value) and value.count(":") != 1
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and _is_text(value) and "/" in value and "@" not in value
 
 
 def _is_duration(value: object) -> bool:
@@ -94,10 +108,19 @@ def _is_duration(value: object) -> bool:
 
 TEXT = Kind("a text that is not empty", _is_text)
 # Not shown in errors, because what stands here by mistake is often a DSN, with the password in it.
-HOST = Kind(
-    "a host name or an IP address, with the port and the user in fields of their own", _is_host, str, echo=False
+SERVERS = Kind(
+    "a host name or an IP address, or several of them, as in 'a:3306,b:3306', with the user in a field of its own",
+    lambda value: addresses.parsed(value, 1) is not None,
+    addresses.joined,
+    echo=False,
 )
-ADDRESS = Kind("a host name, an IP address or the path of a socket", _is_text, str, echo=False)
+SERVERS_OR_PATH = Kind(
+    "a host name or an IP address, or several of them, as in 'a:6379,b:6379', or the path of a socket",
+    lambda value: _is_path(value) or addresses.parsed(value, 1) is not None,
+    addresses.joined,
+    echo=False,
+)
+PATH = Kind("the path of a PEM file", _is_text, str)
 ANY_TEXT = Kind("a text", lambda value: isinstance(value, str))
 PASSWORD = Kind("a text", lambda value: isinstance(value, str), Secret, echo=False)
 SECONDS = Kind("a number of seconds above 0", _is_duration, float)

@@ -260,7 +260,9 @@ class InvalidConfig(ConfigError):
 
 
 class DatabaseError(HrpcError):
-    """A database cannot be used."""
+    """A database cannot be used. `origin` is where its settings stand, when it is known."""
+
+    origin: str | None = None
 
 
 class DatabaseUnavailable(DatabaseError):

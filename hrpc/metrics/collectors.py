@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from hrpc.metrics.instruments import Counter, Gauge, Histogram, exported
-from hrpc.metrics.measures import Measure, Mode
+from hrpc.metrics.measures import Measure, Mode, Observed
 
 
 def modes(collector: Collector) -> Mapping[str, Mode]:
@@ -34,9 +35,15 @@ class MeasureCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         measure = self._measure
+        reading: Any = measure.read()
+        if measure.kind == "histogram":
+            histogram = HistogramMetricFamily(measure.name, measure.help, labels=measure.labels)
+            for key, observed in reading.items():
+                histogram.add_metric([key], *_cumulative(measure.buckets, observed))
+            yield histogram
+            return
         make = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
         family = make(measure.name, measure.help, labels=measure.labels)
-        reading = measure.read()
         if isinstance(reading, Mapping):
             for key, value in reading.items():
                 family.add_metric([key] if isinstance(key, str) else key, value)
@@ -72,12 +79,17 @@ class InstrumentCollector(Collector):
         name = self._name(instrument)
         if isinstance(instrument, Histogram):
             histogram = HistogramMetricFamily(name, instrument.help, labels=instrument.labels)
-            bounds = [*map(floatToGoString, instrument.buckets), "+Inf"]
-            for key, (counts, total) in instrument.values().items():
-                histogram.add_metric(key, list(zip(bounds, accumulate(counts), strict=True)), total)
+            for key, observed in instrument.values().items():
+                histogram.add_metric(key, *_cumulative(instrument.buckets, observed))
             return histogram
         make = CounterMetricFamily if isinstance(instrument, Counter) else GaugeMetricFamily
         family = make(name, instrument.help, labels=instrument.labels)
         for key, value in instrument.values().items():
             family.add_metric(key, value)
         return family
+
+
+def _cumulative(buckets: tuple[float, ...], observed: Observed) -> tuple[list[tuple[str, float]], float]:
+    counts, total = observed
+    bounds = [*map(floatToGoString, buckets), "+Inf"]
+    return list(zip(bounds, accumulate(counts), strict=True)), total

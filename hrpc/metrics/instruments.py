@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from hrpc.errors import MetricError
-from hrpc.metrics.measures import Mode
+from hrpc.metrics.measures import Mode, Observed
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -19,9 +19,6 @@ SERIES_AT_MOST = 1000
 """Combinations of label values of one metric. More count as ``other``, so that no caller can fill the memory."""
 
 Key = tuple[str, ...]
-Observed = tuple[list[int], float]
-"""What a histogram saw: how many values in each bucket, and their sum."""
-
 LARGEST = sys.float_info.max
 """What a counter can grow by at once: values are floats in Prometheus."""
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-Reading = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float]
+Observed = tuple[list[int], float]
+"""What a histogram saw: how many values in each bucket, and their sum."""
+
+Reading = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float] | Mapping[str, Observed]
 """A number; None when there is none now; with labels, a number for each value of the label, or tuple of values."""
 
 
@@ -16,12 +19,14 @@ Mode = Literal["sum", "max", "min", "each"]
 class Measure(NamedTuple):
     """A number with a name, or several that labels tell apart. `read` is called in the event loop."""
 
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     name: str
     help: str
     read: Callable[[], Reading]
     labels: tuple[str, ...] = ()
     workers: Mode = "sum"
+    buckets: tuple[float, ...] = ()
+    """The upper bounds of a histogram's."""
 
 
 class Measures:
@@ -51,6 +56,17 @@ class Measures:
     ) -> None:
         """Adds what rises and falls; `workers` says what is told of several workers."""
         self._measures.append(Measure("gauge", name, help, read, labels, workers))
+
+    def histogram(
+        self,
+        name: str,
+        help: str,
+        read: Callable[[], Mapping[str, Observed]],
+        buckets: tuple[float, ...],
+        labels: tuple[str, ...],
+    ) -> None:
+        """Adds how often values fell into which bucket; the last count is of those above all bounds."""
+        self._measures.append(Measure("histogram", name, help, read, labels, buckets=buckets))
 
     def __iter__(self) -> Iterator[Measure]:
         return iter(list(self._measures))

@@ -111,6 +111,7 @@ class Wrapper:
 
         async def handle(request: Any, raw: Any) -> Any:
             current = context.from_metadata(arrived.get() or raw.invocation_metadata(), raw.peer())
+            current.method = path
             call = Call(raw, current, path, counts)
             context.enter(current)
             began = running[call] = counts.begin()

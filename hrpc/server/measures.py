@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrpc.abc import RegistrationReport
+from hrpc.abc import POOL_WAITS, RegistrationReport
 from hrpc.server.parts import Parts
 
 
@@ -17,6 +17,22 @@ def measure(parts: Parts) -> None:
         ("pool",),
         workers="max",
     )
+    measures.histogram(
+        "hrpc_pool_wait_seconds",
+        "How long callers waited until they had a connection.",
+        parts.pools.waits,
+        POOL_WAITS,
+        ("pool",),
+    )
+    measures.counter(
+        "hrpc_pool_timeouts",
+        "Callers that gave up waiting for a connection, after acquire_timeout.",
+        parts.pools.timeouts,
+        ("pool",),
+    )
+    measures.counter("hrpc_pool_opened", "Connections that were made.", parts.pools.made, ("pool",))
+    measures.counter("hrpc_pool_closed", "Connections that were closed.", parts.pools.closed, ("pool", "reason"))
+    measures.counter("hrpc_pool_failed", "Attempts to connect that failed.", parts.pools.failed, ("pool", "reason"))
     gauge("hrpc_pool_waiting", "Callers that wait for a connection.", parts.pools.waiting, ("pool",))
     gauge(
         "hrpc_registered",

@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 
 from hrpc._runtime import Runtime
-from hrpc.abc import Database, Pool, StoredSettings
+from hrpc.abc import Counted, Database, Pool, PoolActivity, StoredSettings
 from hrpc.configs import Watching
 from hrpc.configs.center import Configs
 from hrpc.errors import DatabaseError, InvalidConfig
@@ -179,6 +179,29 @@ class Pools:
     def waiting(self) -> dict[str, float]:
         """How many callers wait for a connection of each pool now."""
         return {name: sum(pool.stats().waiting for pool in live.pools) for name, live in self._open.items()}
+
+    def waits(self) -> dict[str, tuple[list[int], float]]:
+        """How long callers have waited for a connection of each pool."""
+        return {name: activity.histogram() for name, activity in self._activities()}
+
+    def timeouts(self) -> dict[str, float]:
+        """How many callers gave up waiting."""
+        return {name: activity.timeouts for name, activity in self._activities()}
+
+    def made(self) -> dict[str, float]:
+        """How many connections were made."""
+        return {name: activity.opened for name, activity in self._activities()}
+
+    def closed(self) -> dict[tuple[str, ...], float]:
+        """How many connections were closed, by reason."""
+        return {(name, why): count for name, activity in self._activities() for why, count in activity.closed.items()}
+
+    def failed(self) -> dict[tuple[str, ...], float]:
+        """How many attempts to connect failed, by reason."""
+        return {(name, why): count for name, activity in self._activities() for why, count in activity.failed.items()}
+
+    def _activities(self) -> list[tuple[str, PoolActivity]]:
+        return [(name, live.pool.activity) for name, live in self._open.items() if isinstance(live.pool, Counted)]
 
     def outdated(self) -> dict[str, float]:
         """1 for each pool that could not be opened with its newest settings."""

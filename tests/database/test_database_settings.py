@@ -57,6 +57,31 @@ def test_settings_in_code_win_over_stored_ones_and_an_address_in_code_needs_none
     assert not mysql.new(address="db", username="u", dbname="d").needs_settings
 
 
+@pytest.mark.parametrize(
+    ("address", "servers"),
+    [
+        ("db", [("db", 3306)]),
+        ("db:3307", [("db", 3307)]),
+        ("a, b:3307", [("a", 3306), ("b", 3307)]),
+        (["a", "10.0.0.5:3307"], [("a", 3306), ("10.0.0.5", 3307)]),
+        ("::1", [("::1", 3306)]),
+        ("[::1]:3307,::2,[fe80::1]", [("::1", 3307), ("::2", 3306), ("fe80::1", 3306)]),
+    ],
+)
+def test_an_address_names_one_server_or_several(address: Any, servers: list[tuple[str, int]]) -> None:
+    """Each with a port of its own if need be; from code and from a key alike."""
+    assert mysql.new(address=address, username="u", dbname="d").read(None).servers == servers
+    assert mysql.new().read(stored(address=address)).servers == servers
+
+
+def test_what_names_a_certificate_turns_tls_on() -> None:
+    """Nobody who names authorities wants plain text."""
+    login: Any = {"address": "db", "username": "u", "dbname": "d"}
+    assert not mysql.new(**login).read(None).uses_tls
+    assert mysql.new(**login, tls_ca="/ca.pem").read(None).uses_tls
+    assert redis.new(address="cache", tls=True).read(None).uses_tls
+
+
 def test_recipes_are_values() -> None:
     """Recipes compare, hash and cross to another process."""
     assert redis.new(address="a") == redis.new(address="a") != redis.new(address="b")
@@ -72,10 +97,15 @@ def test_recipes_are_values() -> None:
         ("port", 65536, "a whole number from 1 to 65535", "a number: 65536"),
         ("port", 3306.0, "a whole number from 1 to 65535", "a number: 3306.0"),
         ("port", True, "a whole number from 1 to 65535", "a boolean: True"),
-        ("address", "db:3306", "a host name or an IP address", "a text"),
+        ("address", "db:x", "a host name or an IP address", "a text"),
+        ("address", "db:0", "a host name or an IP address", "a text"),
+        ("address", "a,,b", "a host name or an IP address", "a text"),
+        ("address", [], "a host name or an IP address", "a list"),
+        ("address", ["a", 7], "a host name or an IP address", "a list"),
+        ("tls", "yes", "true or false", "a text: 'yes'"),
+        ("tls_ca", 7, "the path of a PEM file", "a number: 7"),
         ("address", "root:hunter2@tcp(db)", "a host name or an IP address", "a text"),
         ("address", "", "a host name or an IP address", "a text"),
-        ("address", ["db"], "a host name or an IP address", "a list"),
         ("username", 7, "a text that is not empty", "a number: 7"),
         ("dbname", " ", "a text that is not empty", "a text: ' '"),
         ("dbname", {"name": "shop"}, "a text that is not empty", "an object"),
@@ -179,8 +209,8 @@ def test_any_json_gives_settings_of_the_declared_types_or_an_error(values: dict[
 
 @given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), min_size=4), FIELDS)
 def test_no_error_and_no_repr_shows_a_password(password: str, field: str) -> None:
-    """Whichever field is wrong, the password beside it stays hidden, and so does a password in a list."""
-    for values in (stored(password=password), stored(password=[password]), stored(**{field: [password]})):
+    """Whichever field is wrong, the password beside it stays hidden, and so does a password in a wrong place."""
+    for values in (stored(password=password), stored(password=[password]), stored(**{field: {"x": password}})):
         try:
             shown = repr(mysql.new().read(values))
         except InvalidConfig as error:

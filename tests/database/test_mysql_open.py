@@ -99,5 +99,7 @@ async def test_too_many_connections(open_mysql: Open, mariadb: MySQLServer) -> N
 def test_a_way_to_log_in_that_the_driver_lacks() -> None:
     """An unsupported plugin, as ed25519, says what to change."""
     settings = mysql.new(address="db", username="u", dbname="d").read(None)
-    error = not_connected(settings, Exception(2059, "Authentication plugin 'client_ed25519' not configured"))
+    error = not_connected(
+        settings, ("db", 3306), 3.0, Exception(2059, "Authentication plugin 'client_ed25519' not configured")
+    )
     assert "give the user a password of mysql_native_password" in str(error)

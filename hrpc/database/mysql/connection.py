@@ -7,18 +7,19 @@ import random
 import re
 import struct
 from collections.abc import Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import aiomysql
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 from pymysql.err import MySQLError
 
-from hrpc import _runtime
+from hrpc.database.addresses import Addresses, Server
+from hrpc.database.holding import Holder
 from hrpc.database.mysql import errors
+from hrpc.database.mysql.limit import StatementLimit
 from hrpc.database.mysql.settings import MySQLSettings
 from hrpc.database.mysql.statements import Statements
-from hrpc.database.settings import Secret
 from hrpc.errors import DatabaseUnavailable
 
 Row = dict[str, Any]
@@ -50,9 +51,11 @@ class Connection:
     """A connection of the driver (`raw`) and its state."""
 
     __slots__ = (
+        "_addresses",
         "_limit",
         "_place",
         "_reader",
+        "_settings",
         "_writer",
         "busy",
         "expires",
@@ -61,23 +64,28 @@ class Connection:
         "is_reused",
         "is_rolled_back",
         "is_used_up",
+        "limit",
         "raw",
+        "server",
         "since",
         "statements",
     )
 
-    def __init__(self, raw: Any, settings: MySQLSettings) -> None:
+    def __init__(self, raw: Any, settings: MySQLSettings, server: Server, addresses: Addresses) -> None:
         now = asyncio.get_running_loop().time()
         self.raw = raw
         # The driver forgets these when it closes, but a socket is closed only once the writer says so.
         self._reader, self._writer = raw._reader, raw._writer
-        self._place = settings.place
+        self.server = server
+        self._addresses = addresses
+        self._settings = settings
+        self._place = settings.place_at(server)
         self._limit = None if settings.read_timeout is None else settings.read_timeout + _AFTER_SERVER
         # Spread out, so that connections opened together are not all replaced together.
         self.expires = now + settings.max_lifetime * random.uniform(0.9, 1.0)
         self.since = now
-        """When it was borrowed, or, in the pool, when it was given back."""
-        self.holder: asyncio.Task[Any] | None = None
+        """When it was last given back, or found alive."""
+        self.holder: Holder | None = None
         self.busy = False
         """A statement is not answered in full: what comes next on the wire belongs to it."""
         self.is_lost = False
@@ -87,6 +95,8 @@ class Connection:
         """The session may have been changed: nobody else may have this connection."""
         self.is_rolled_back = False
         """The server ended the transaction by itself."""
+        self.limit: StatementLimit | None = None
+        """What tells the server the deadlines of calls, if it is told."""
         self.statements: Statements | None = None
         """What traces the statements, if they are traced."""
 
@@ -115,6 +125,8 @@ class Connection:
             sql = cursor.mogrify(sql, args[0] if len(args) == 1 and isinstance(args[0], dict) else args)
         if _CHANGES_SESSION.match(sql):
             self.is_used_up = True
+        if self.limit is not None:
+            sql = self.limit.until_deadline(sql)
         self.busy = True
         try:
             if self._limit is None:
@@ -133,7 +145,7 @@ class Connection:
             async with asyncio.timeout(limit):
                 await self.run(sql, ())
         except TimeoutError as error:
-            raise DatabaseUnavailable(f"{self._place}: {sql} was not answered within {limit:g} s") from error
+            raise self._unavailable(f"{sql} was not answered within {limit:g} s") from error
 
     async def ping(self, limit: float) -> None:
         """Asks the server for a sign of life, for at most `limit` seconds. Raises `DatabaseUnavailable`."""
@@ -142,7 +154,7 @@ class Connection:
             async with asyncio.timeout(limit):
                 await self.raw.ping(reconnect=False)
         except (MySQLError, OSError, RuntimeError) as error:
-            raise DatabaseUnavailable(f"{self._place}: no answer to a ping within {limit:g} s: {error}") from error
+            raise self._unavailable(f"no answer to a ping within {limit:g} s: {error}") from error
         self.busy = False
 
     @property
@@ -153,8 +165,19 @@ class Connection:
     @property
     def is_clean(self) -> bool:
         """Whether another borrower may have it: nothing unanswered, no open transaction, no changed session."""
+        return self.flaw is None
+
+    @property
+    def flaw(self) -> str | None:
+        """Why nobody else may have it, in a word for metrics; None when they may."""
         raw = self.raw
-        return not (self.busy or self.is_used_up or raw.closed or raw.server_status & SERVER_STATUS_IN_TRANS)
+        if self.busy and not self.is_lost:
+            return "cancelled"
+        if self.is_lost or raw.closed:
+            return "lost"
+        if self.server is not self._addresses.now:
+            return "failover"
+        return "session" if self.is_used_up or raw.server_status & SERVER_STATUS_IN_TRANS else None
 
     def quit(self) -> None:
         """Closes the connection and tells the server so, without waiting for either."""
@@ -175,65 +198,33 @@ class Connection:
     def _fail(self, error: Exception) -> NoReturn:
         code = errors.number(error)
         if isinstance(error, TimeoutError):
-            raise DatabaseUnavailable(f"{self._place}: no answer within {self._limit:g} s (read_timeout)") from error
+            raise self._unavailable(f"no answer within {self._limit:g} s (read_timeout)") from error
         # A transport of uvloop raises RuntimeError when it is written to after the connection was cut.
         if self.raw.closed or self.is_gone or code in errors.CUT_OFF or isinstance(error, OSError):
             self.is_lost = True
-            raise DatabaseUnavailable(f"{self._place}: connection lost: {error}") from error
+            raise self._unavailable(f"connection lost: {error}") from error
         # With a number it was the server's answer, and nothing more follows it; anything else was not understood.
         self.busy = code is None
         self.is_rolled_back = code in errors.ROLLED_BACK
         if code in errors.TOO_SLOW:
-            raise DatabaseUnavailable(f"{self._place}: statement stopped after read_timeout: {error}") from error
+            raise self._unavailable(f"statement stopped, its time was over: {error}") from error
+        if errors.is_read_only(error):
+            # Even without another server: its name may lead elsewhere by now.
+            self.is_used_up = True
+            self._addresses.leave(self.server, "it is read-only")
+            raise self._unavailable(
+                f"the server is read-only: {error}; see that 'address' in {self._settings.origin} names the one that "
+                "takes writes"
+            ) from error
         raise error
+
+    def _unavailable(self, message: str) -> DatabaseUnavailable:
+        return self._settings.fault(DatabaseUnavailable, f"{self._place}: {message}")
 
     def _not_answered(self) -> Exception:
         if self.raw.closed:
-            return DatabaseUnavailable(f"{self._place}: the connection was lost or its last statement cancelled")
+            return self._unavailable("the connection was lost or its last statement cancelled")
         return RuntimeError(
             "a statement still runs on this connection, or its answer could not be read; "
             "await one statement before the next, or use two connections"
         )
-
-
-async def connect(settings: MySQLSettings) -> Connection:
-    """A new connection, logged in, in at most `connect_timeout` seconds: autocommit, utf8mb4.
-
-    Raises `DatabaseUnavailable` and `DatabaseRefused`.
-    """
-    try:
-        async with asyncio.timeout(settings.connect_timeout):
-            return await _connect(settings)
-    except (MySQLError, OSError, RuntimeError, ValueError, LookupError, AssertionError, struct.error) as error:
-        # The last five are what the driver makes of bytes that are not MySQL's.
-        raise errors.not_connected(settings, error) from error
-
-
-async def _connect(settings: MySQLSettings) -> Connection:
-    raw = await aiomysql.connect(
-        host=settings.address,
-        port=settings.port,
-        user=settings.username,
-        # The driver encodes in Latin-1, but the server hashed the UTF-8 that its clients and Go send.
-        password=Secret(settings.password.encode().decode("latin-1")),
-        db=settings.dbname,
-        charset="utf8mb4",
-        autocommit=True,
-    )
-    with ExitStack() as undo:
-        connection = Connection(raw, settings)
-        undo.callback(connection.abort)
-        if settings.read_timeout is not None:
-            await connection.run(_statement_limit(raw.get_server_info(), settings.read_timeout), ())
-            connection.is_used_up = False
-        if (tracer := _runtime.tracer()) is not None:
-            connection.statements = Statements(tracer, settings, raw.get_server_info())
-        undo.pop_all()
-    return connection
-
-
-def _statement_limit(version: str, seconds: float) -> str:
-    # MariaDB limits all statements, in seconds; MySQL those that only read, in milliseconds.
-    if "mariadb" in version.lower():
-        return f"SET SESSION max_statement_time = {seconds:.3f}"
-    return f"SET SESSION max_execution_time = {max(1, round(seconds * 1000))}"

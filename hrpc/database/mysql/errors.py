@@ -6,7 +6,11 @@ https://dev.mysql.com/doc/mysql-errors/8.0/en/ and https://mariadb.com/kb/en/mar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from hrpc.database.addresses import Server
 from hrpc.database.mysql.settings import MySQLSettings
+from hrpc.database.tls import certificate_problem
 from hrpc.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 
 CUT_OFF = frozenset(
@@ -42,6 +46,13 @@ ROLLED_BACK = frozenset(
         1213,  # deadlock
     }
 )
+_OPTION_PREVENTS = 1290  # with the name of the option
+_READ_ONLY = frozenset(
+    {
+        1836,  # MySQL: running in read-only mode
+        3100,  # MySQL: a replication plugin does not let it commit, as of a group without a primary
+    }
+)
 _WRONG_LOGIN = frozenset({1045, 1698})
 _WRONG_DATABASE = frozenset({1044, 1049})
 _WRONG_PLUGIN = frozenset({1251, 1275, 2059, 2061})
@@ -53,23 +64,61 @@ def number(error: BaseException) -> int | None:
     return first if isinstance(first, int) else None
 
 
-def not_connected(settings: MySQLSettings, error: BaseException) -> DatabaseError:
-    """What an error while connecting means."""
-    code, place = number(error), settings.place
+class NoTLS(Exception):
+    """The server does not offer TLS."""
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether this error says that the server, and not the transaction, takes no writes."""
+    code = number(error)
+    if code == _OPTION_PREVENTS:
+        return "read-only" in str(error) or "read_only" in str(error)
+    return code in _READ_ONLY
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error while connecting says that nobody is there, so that another server is worth a try."""
+    if certificate_problem(error) is not None:
+        return False
+    return isinstance(error, OSError) or number(error) in CUT_OFF
+
+
+def reason(error: BaseException) -> str:
+    """An error while connecting, in a word for metrics."""
     if isinstance(error, TimeoutError):
-        return DatabaseUnavailable(
-            f"{place}: no connection within {settings.connect_timeout:g} s (connect_timeout); "
-            "check the address, the port and the network"
-        )
-    if code in CUT_OFF or isinstance(error, OSError):
-        reason = error.__cause__ or error
-        return DatabaseUnavailable(f"{place}: cannot connect: {reason}; check that the server runs, address and port")
+        return "timeout"
+    if is_away(error):
+        return "unreachable"
+    return "full" if number(error) in _FULL else "refused"
+
+
+def not_connected(settings: MySQLSettings, server: Server, limit: float, error: BaseException) -> DatabaseError:
+    """What an error while connecting to one server, within `limit` seconds, means."""
+    code, place = number(error), settings.place_at(server)
+    if isinstance(error, TimeoutError):
+        message = f"{place}: no connection within {limit:.3g} s (connect_timeout); check the address, the port and the "
+        return settings.fault(DatabaseUnavailable, message + "network")
+    if isinstance(error, NoTLS):
+        message = f"{place}: the server does not offer TLS; turn it on there, or leave 'tls' out of {settings.origin}"
+        return settings.fault(DatabaseRefused, message)
+    if (problem := certificate_problem(error)) is not None:
+        message = f"{place}: TLS failed: {problem}; check 'tls_ca' in {settings.origin}, and the server's certificate"
+        return settings.fault(DatabaseRefused, message)
+    if is_away(error):
+        cause = error.__cause__ or error
+        message = f"{place}: cannot connect: {cause}; check that the server runs, address and port"
+        return settings.fault(DatabaseUnavailable, message)
     if code in _FULL:
-        return DatabaseUnavailable(
-            f"{place}: {_text(error)}; raise the limit of the server, or lower max_open_conns "
-            f"({settings.max_open_conns} per process)"
-        )
-    return DatabaseRefused(f"{place}: user {settings.username!r} is not let in: {_text(error)}; {_fix(settings, code)}")
+        message = f"{place}: {_text(error)}; raise the limit of the server, or lower max_open_conns "
+        return settings.fault(DatabaseUnavailable, f"{message}({settings.max_open_conns} per process)")
+    message = f"{place}: user {settings.username!r} is not let in: {_text(error)}; {_fix(settings, code)}"
+    return settings.fault(DatabaseRefused, message)
+
+
+def nobody(settings: MySQLSettings, failures: Sequence[DatabaseError]) -> DatabaseUnavailable:
+    """None of the servers takes a connection."""
+    each = "; ".join(map(str, failures))
+    return settings.fault(DatabaseUnavailable, f"{settings.place}: none of the servers takes a connection: {each}")
 
 
 def _fix(settings: MySQLSettings, code: int | None) -> str:

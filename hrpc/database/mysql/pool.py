@@ -13,8 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from hrpc.abc import PoolStats
+from hrpc.database import holding
+from hrpc.database.activity import Activity
+from hrpc.database.holding import Holder
 from hrpc.database.mysql.client import MySQL
-from hrpc.database.mysql.connection import Connection, connect
+from hrpc.database.mysql.connection import Connection
+from hrpc.database.mysql.dialing import Dialer
 from hrpc.database.mysql.settings import MySQLSettings
 from hrpc.errors import DatabaseUnavailable, PoolTimeout
 
@@ -31,7 +35,9 @@ class ConnectionPool:
 
     def __init__(self, settings: MySQLSettings) -> None:
         self.client = MySQL(self)
+        self.activity = Activity()
         self._settings = settings
+        self._dialer = Dialer(settings, self.activity, self._moved)
         self._loop = asyncio.get_running_loop()
         self._turns: deque[asyncio.Future[None]] = deque()  # of those who wait; while there are any, all is taken
         self._taken = 0
@@ -48,19 +54,26 @@ class ConnectionPool:
 
         Raises `PoolTimeout`, `DatabaseUnavailable` and `DatabaseRefused`.
         """
+        began = now = self._loop.time()
         if self._taken < self._settings.max_open_conns and not self._closing:
             self._taken += 1
         else:
             await self._wait()
+            now = self._loop.time()
         connection = None
         try:
-            connection = None if fresh else self._ready()
+            connection = None if fresh else self._ready(now)
             if connection is None:
                 connection = await self._prepare(fresh)
+                now = self._loop.time()
         finally:
             if connection is None:
                 self._pass_on()
-        connection.holder = asyncio.current_task()
+        if now is began:
+            self.activity.at_once += 1
+        else:
+            self.activity.wait(now - began)
+        connection.holder = Holder(now)
         self._used.add(connection)
         return connection
 
@@ -68,10 +81,14 @@ class ConnectionPool:
         """Takes a connection back: keeps it for the next borrower, or closes it when it is not clean."""
         self._used.remove(connection)
         connection.holder = None
-        if connection.busy:
-            connection.abort()
-        elif (self._closing and not (self._retired and self._turns)) or not connection.is_clean:
-            connection.quit()
+        if (flaw := connection.flaw) is not None:
+            self.activity.closed[flaw] += 1
+            if connection.busy:
+                connection.abort()
+            else:
+                connection.quit()
+        elif self._closing and not (self._retired and self._turns):
+            self._quit(connection, "end")
         else:
             connection.is_reused = True
             connection.since = self._loop.time()
@@ -86,12 +103,12 @@ class ConnectionPool:
         When all connections are in use it makes one of its own: a busy pool is no sign of a dead server.
         """
         is_busy = self._taken == self._settings.max_open_conns
-        connection = await (connect(self._settings) if is_busy else self.borrow())
+        connection = await (self._dialer.connect() if is_busy else self.borrow())
         try:
             await connection.ping(_PING_LIMIT)
         finally:
             if is_busy:
-                connection.quit()
+                self._quit(connection, "end")
             else:
                 self.give_back(connection)
 
@@ -101,13 +118,17 @@ class ConnectionPool:
 
     def is_unavailable(self, error: BaseException) -> bool:
         """Whether this error says that the server is away."""
-        return isinstance(error, DatabaseUnavailable)
+        if isinstance(error, DatabaseUnavailable):
+            return self._settings.is_own(error)
+        return False
 
     def take_over(self, old: ConnectionPool) -> None:
         """Puts itself beneath the client of `old`, which then serves those who have come to it, and is to be closed."""
         self.client = old.client
         self.client._pool = self
         old._retired = True
+        old.activity.add(self.activity)
+        self.activity = self._dialer.activity = old.activity
 
     async def close(self) -> None:
         """Refuses new borrowers, waits until everything borrowed is back, and closes all connections.
@@ -120,7 +141,7 @@ class ConnectionPool:
             self._trimming.cancel()
         leaving, self._idle = self._idle, []
         for connection in leaving:
-            connection.quit()
+            self._quit(connection, "end")
         if not self._retired:
             for turn in self._turns:
                 if not turn.done():
@@ -149,6 +170,7 @@ class ConnectionPool:
                 await turn
                 has_come = True
         except TimeoutError:
+            self.activity.timeouts += 1
             raise self._nothing_free() from None
         finally:
             if not has_come:
@@ -170,10 +192,10 @@ class ConnectionPool:
         if self._closing and not self._taken:
             self._all_back.set()
 
-    def _ready(self) -> Connection | None:
+    def _ready(self, now: float) -> Connection | None:
         if not self._idle:
             return None
-        connection, now = self._idle[-1], self._loop.time()
+        connection = self._idle[-1]
         if now - connection.since >= _PING_AFTER or now >= connection.expires or connection.is_gone:
             return None
         connection.since = now
@@ -182,16 +204,18 @@ class ConnectionPool:
     async def _prepare(self, fresh: bool) -> Connection:
         while self._idle and not fresh:
             connection = self._idle.pop()
-            if connection.is_gone or self._loop.time() >= connection.expires:
-                connection.quit()
-            elif await _answers(connection):
+            if connection.is_gone:
+                self._quit(connection, "lost")
+            elif self._loop.time() >= connection.expires:
+                self._quit(connection, "lifetime")
+            elif await self._answers(connection):
                 connection.since = self._loop.time()
                 return connection
             else:
                 break  # what was used before this one is not likely to live
-        connection = await connect(self._settings)
+        connection = await self._dialer.connect()
         if self._closing and not self._retired:
-            connection.quit()
+            self._quit(connection, "end")
             self._check_open()
         return connection
 
@@ -202,41 +226,49 @@ class ConnectionPool:
             return
         due = self._loop.time() - _LINGER
         while surplus and self._idle[0].since <= due:
-            self._idle.pop(0).quit()
+            self._quit(self._idle.pop(0), "idle")
             surplus -= 1
         if surplus:
             self._trimming = self._loop.call_at(self._idle[0].since + _LINGER, self._trim)
+
+    async def _answers(self, connection: Connection) -> bool:
+        try:
+            await connection.ping(_PING_LIMIT)
+        except DatabaseUnavailable:
+            return False
+        finally:
+            if connection.busy:
+                self.activity.closed["lost"] += 1
+                connection.abort()
+        return True
+
+    def _quit(self, connection: Connection, why: str) -> None:
+        self.activity.closed[why] += 1
+        connection.quit()
+
+    def _moved(self) -> None:
+        """All connections go to the same server, which is now another one."""
+        leaving, self._idle = self._idle, []
+        for connection in leaving:
+            self._quit(connection, "failover")
 
     def _check_open(self) -> None:
         if self._closing:
             raise self._closed()
 
     def _closed(self) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"{self._settings.place}: the pool is closed, because the server stops")
+        message = f"{self._settings.place}: the pool is closed, because the server stops"
+        return self._settings.fault(DatabaseUnavailable, message)
 
     def _nothing_free(self) -> PoolTimeout:
-        settings, now = self._settings, self._loop.time()
-        held = ""
-        if self._used:
-            oldest = min(self._used, key=lambda connection: connection.since)
-            name = oldest.holder.get_name() if oldest.holder else "no task"
-            held = f", one for {now - oldest.since:.1f} s by {name}"
-        return PoolTimeout(
+        settings = self._settings
+        held = holding.told((connection.holder for connection in self._used), self._loop.time())
+        return settings.fault(
+            PoolTimeout,
             f"{settings.place}: no connection was free within {settings.acquire_timeout:g} s (acquire_timeout): "
             f"{self._taken} of {settings.max_open_conns} are in use{held}; "
-            "raise max_open_conns, or hold connections for less long"
+            "raise max_open_conns, or hold connections for less long",
         )
-
-
-async def _answers(connection: Connection) -> bool:
-    try:
-        await connection.ping(_PING_LIMIT)
-    except DatabaseUnavailable:
-        return False
-    finally:
-        if connection.busy:
-            connection.abort()
-    return True
 
 
 @asynccontextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from hrpc.abc import endpoint
-from hrpc.database.settings import HOST, PASSWORD, SECONDS, TEXT, Settings, integer, setting
+from hrpc.database import addresses
+from hrpc.database.settings import BOOLEAN, PASSWORD, PATH, SECONDS, SERVERS, TEXT, Settings, integer, setting
 
 
 class MySQLOptions(TypedDict, total=False):
     """What ``mysql.new()`` takes; `MySQLSettings` has the defaults. Durations are in seconds."""
 
-    address: str
+    address: str | list[str]
     port: int
     username: str
     password: str
@@ -23,14 +23,22 @@ class MySQLOptions(TypedDict, total=False):
     acquire_timeout: float
     read_timeout: float | None
     max_lifetime: float
+    deadline_limit: bool
+    tls: bool
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class MySQLSettings(Settings):
     """The settings of MySQL. Durations are in seconds."""
 
-    address: str = setting(HOST)
+    address: str = setting(SERVERS)
+    """The server, or several of which one is used: ``"a,b:3307"`` or ``["a", "b:3307"]``. When the one in use takes no
+    connection, or says that it is read-only, the next one is used."""
     port: int = setting(integer(1, 65535), 3306)
+    """That of each server whose address has none."""
     username: str = setting(TEXT)
     password: str = setting(PASSWORD, "")
     dbname: str = setting(TEXT)
@@ -39,7 +47,7 @@ class MySQLSettings(Settings):
     max_idle_conns: int = setting(integer(0), 1)
     """The connections kept for good; more stay for a few seconds after their last use."""
     connect_timeout: float = setting(SECONDS, 3.0)
-    """To connect and log in, as a whole."""
+    """To connect and log in, as a whole; with several servers each has its share of what is left."""
     acquire_timeout: float = setting(SECONDS, 3.0)
     """To wait for a connection when all are in use."""
     read_timeout: float | None = setting(SECONDS, None)
@@ -47,7 +55,34 @@ class MySQLSettings(Settings):
     max_lifetime: float = setting(SECONDS, 3600.0)
     """What a connection may live; an hour is well below the 8 of MySQL's ``wait_timeout``."""
 
+    deadline_limit: bool = setting(BOOLEAN, True)
+    """Whether the server is told, with each statement, when the deadline of the call is, so that it works no longer for
+    nobody. Only for what reads on MySQL; a proxy that tells reads by their first word may want it off."""
+    tls: bool = setting(BOOLEAN, False)
+    """Whether to speak TLS; so it is with any of the following. A server without it is refused."""
+    tls_ca: str | None = setting(PATH, None)
+    """The authorities that vouch for the server's certificate, which has to be made out to `address`; without it, those
+    of the system."""
+    tls_cert: str | None = setting(PATH, None)
+    """The certificate that is shown to the server."""
+    tls_key: str | None = setting(PATH, None)
+    """The private key of `tls_cert`; it may be in the same file."""
+
+    @property
+    def servers(self) -> list[addresses.Server]:
+        """Where to connect to, in the order of preference."""
+        return addresses.parsed(self.address, self.port) or []
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.tls or any((self.tls_ca, self.tls_cert, self.tls_key))
+
     @property
     def place(self) -> str:
-        """The server and the database, for errors."""
-        return f"mysql {endpoint(self.address, self.port)}/{self.dbname}"
+        """The servers and the database, for errors."""
+        return f"mysql {addresses.told(self.servers)}/{self.dbname}"
+
+    def place_at(self, server: addresses.Server) -> str:
+        """One of the servers and the database, for errors."""
+        return f"mysql {addresses.told([server])}/{self.dbname}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from hrpc.abc import RequestSpan, Tracer
+from hrpc.database.addresses import Server
 from hrpc.database.mysql import errors
 from hrpc.database.mysql.settings import MySQLSettings
 
@@ -26,13 +27,13 @@ _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+(`?[\w$]+`?(?:\.`?[\w$
 class Statements:
     """Begins the spans of the statements of one connection."""
 
-    def __init__(self, tracer: Tracer, settings: MySQLSettings, version: str) -> None:
+    def __init__(self, tracer: Tracer, settings: MySQLSettings, server: Server, version: str) -> None:
         self._tracer = tracer
         self._place: dict[str, str | int] = {
             "db.system.name": "mariadb" if "mariadb" in version.lower() else "mysql",
             "db.namespace": settings.dbname,
-            "server.address": settings.address,
-            "server.port": settings.port,
+            "server.address": server[0],
+            "server.port": server[1],
         }
 
     def begin(self, sql: str) -> RequestSpan:

@@ -31,8 +31,8 @@ class Commands:
             "db.namespace": str(settings.db),
             "server.address": settings.address,
         }
-        if settings.network == "tcp":
-            self._place["server.port"] = settings.port
+        if settings.network == "tcp" and len(settings.servers) == 1:
+            self._place["server.address"], self._place["server.port"] = settings.servers[0]
 
     def begin(self, command: object) -> RequestSpan:
         """The span of one command; its first argument is its name."""

@@ -7,91 +7,37 @@ takes the wake-up with it (python/cpython#112202), and the others wait on beside
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis import exceptions
-from redis.asyncio import Connection, ConnectionPool, Redis, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from hrpc import _runtime
 from hrpc.abc import PoolStats
+from hrpc.database import holding
+from hrpc.database.activity import Activity
+from hrpc.database.holding import Holder
 from hrpc.database.redis.commands import Commands, Traced, TracedRedis
+from hrpc.database.redis.connection import Dialing, TCPConnection, UnixConnection
 from hrpc.database.redis.errors import RedisClosed, RedisPoolTimeout, is_failure, not_connected
 from hrpc.database.redis.settings import RedisSettings
 from hrpc.errors import DatabaseUnavailable
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
-"""Seconds before connecting is tried again, with jitter."""
-
-
-class _Bounded:
-    """Connects within a limit and with retries (redis-py's own would repeat commands as well), and writes in one."""
-
-    def __init__(self, *, settings: RedisSettings, **options: Any) -> None:
-        super().__init__(**options)
-        self._settings = settings
-
-    async def connect(self: Any) -> None:
-        if self.is_connected:
-            return
-        limit = self._settings.connect_timeout
-        try:
-            async with asyncio.timeout(limit):
-                await self._connect_with_retries()
-        except TimeoutError as error:
-            message = f"{self._settings.place}: no connection within {limit:g} s (connect_timeout)"
-            raise exceptions.TimeoutError(message) from error
-
-    async def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
-        # redis-py writes inside wait_for, which before Python 3.12 swallows a cancel that comes as the write ends, and
-        # which starts a task for each command. Without a socket_timeout it writes directly.
-        connection: Any = self
-        limit, connection.socket_timeout = connection.socket_timeout, None
-        try:
-            async with asyncio.timeout(limit):
-                await super().send_packed_command(command, check_health)  # type: ignore[misc]
-        except TimeoutError as error:
-            raise exceptions.TimeoutError(f"{self._settings.place}: nothing was taken in {limit:g} s") from error
-        finally:
-            connection.socket_timeout = limit
-
-    async def _connect_with_retries(self: Any) -> None:
-        for retry in range(self._settings.max_retries + 1):
-            try:
-                await self.connect_check_health()
-                return
-            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                # Through a Unix socket, redis-py takes one whose login failed for connected.
-                await self.disconnect(nowait=True)
-                if retry == self._settings.max_retries or not is_failure(error):
-                    raise
-            await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))
-
-
-class _TCPConnection(_Bounded, Connection):
-    pass
-
-
-class _UnixConnection(_Bounded, UnixDomainSocketConnection):
-    pass
 
 
 class _Pool(ConnectionPool):
     """A pool that makes its borrowers wait, each no longer than acquire_timeout."""
 
-    def __init__(self, settings: RedisSettings, read_timeout: float | None) -> None:
+    def __init__(self, settings: RedisSettings, dialing: Dialing, read_timeout: float | None) -> None:
         if settings.network == "unix":
-            place: dict[str, Any] = {"connection_class": _UnixConnection, "path": settings.address}
+            place: dict[str, Any] = {"connection_class": UnixConnection, "path": settings.address}
         else:
-            place = {"connection_class": _TCPConnection, "host": settings.address, "port": settings.port}
+            host, port = settings.servers[0]
+            place = {"connection_class": TCPConnection, "host": host, "port": port}
         super().__init__(
             **place,
-            settings=settings,
+            dialing=dialing,
             max_connections=settings.max_open_conns,
             db=settings.db,
             username=settings.username,
@@ -99,11 +45,12 @@ class _Pool(ConnectionPool):
             socket_timeout=read_timeout,
             socket_connect_timeout=settings.connect_timeout,
             decode_responses=settings.decode_responses,
-            retry=Retry(NoBackoff(), 0),
             # With 3, redis-py announces itself for maintenance notices and then no longer checks for leftover answers.
             protocol=2,
         )
         self._settings = settings
+        self._dialing = dialing
+        self._loop = asyncio.get_running_loop()
         self._permits = asyncio.Semaphore(settings.max_open_conns)
         self._waiting = 0
         self._users = 0
@@ -119,6 +66,8 @@ class _Pool(ConnectionPool):
         self._check_open()
         self._users += 1
         has_permit = False
+        began = self._loop.time()
+        activity = self._dialing.activity
         try:
             if self._permits.locked():
                 await self._wait()
@@ -133,6 +82,8 @@ class _Pool(ConnectionPool):
         is_ready = False
         try:
             self._check_open()
+            if connection.server is not self._dialing.addresses.now and connection.is_connected:
+                await connection.leave("failover")
             await self.ensure_connection(connection)
             is_ready = not self._is_closed
         finally:
@@ -140,13 +91,19 @@ class _Pool(ConnectionPool):
                 await connection.disconnect(nowait=True)
                 await self.release(connection)
         self._check_open()
+        now = self._loop.time()
+        activity.wait(now - began)
+        connection.holder = Holder(now)
         return connection
 
     async def release(self, connection: Any) -> None:
+        connection.holder = None
         try:
             await super().release(connection)
-            if self._is_retired and not self._waiting:
-                await connection.disconnect(nowait=True)
+            if connection.is_wrong:
+                await connection.leave("failover")
+            elif self._is_retired and not self._waiting:
+                await connection.leave("end")
         finally:
             self._permits.release()
             self._leave()
@@ -181,17 +138,22 @@ class _Pool(ConnectionPool):
             async with asyncio.timeout(limit):
                 await self._permits.acquire()
         except TimeoutError:
-            raise RedisPoolTimeout(
+            self._dialing.activity.timeouts += 1
+            connections: Any = self._in_use_connections
+            held = holding.told((connection.holder for connection in connections), self._loop.time())
+            raise self._settings.fault(
+                RedisPoolTimeout,
                 f"{self._settings.place}: no connection was free within {limit:g} s (acquire_timeout): all "
-                f"{self._settings.max_open_conns} are in use; raise max_open_conns, or use redis.blocking() for "
-                "commands that block"
+                f"{self._settings.max_open_conns} are in use{held}; raise max_open_conns, or use redis.blocking() for "
+                "commands that block",
             ) from None
         finally:
             self._waiting -= 1
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise RedisClosed(f"{self._settings.place}: the pool is closed, because the server stops")
+            message = f"{self._settings.place}: the pool is closed, because the server stops"
+            raise self._settings.fault(RedisClosed, message)
 
 
 class _Switch:
@@ -231,8 +193,9 @@ class OpenRedis:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
-        self._pool = _Pool(settings, settings.read_timeout)
-        self._blocking_pool = _Pool(settings, None)
+        self._dialing = Dialing(settings)
+        self._pool = _Pool(settings, self._dialing, settings.read_timeout)
+        self._blocking_pool = _Pool(settings, self._dialing, None)
         # Not the client that is given out: a health check is no part of a trace.
         self._pings = Redis(connection_pool=self._pool)
         self._is_retired = False
@@ -264,7 +227,13 @@ class OpenRedis:
 
     def is_unavailable(self, error: BaseException) -> bool:
         """Whether this error says that the server is away, or does not serve us at the moment."""
-        return isinstance(error, DatabaseUnavailable) or is_failure(error)
+        is_away = isinstance(error, DatabaseUnavailable) or is_failure(error)
+        return is_away and getattr(error, "origin", None) in (None, self._settings.origin)
+
+    @property
+    def activity(self) -> Activity:
+        """What has happened, also in the pool of the blocking client."""
+        return self._dialing.activity
 
     def take_over(self, old: OpenRedis) -> None:
         """Puts itself beneath the client of `old`, which then serves those who have come to it, and is to be closed."""
@@ -277,6 +246,8 @@ class OpenRedis:
             if isinstance(before, Traced):
                 before.commands = now.commands
         old._is_retired = True
+        old.activity.add(self.activity)
+        self._dialing.activity = old.activity
 
     async def close(self) -> None:
         """Closes all connections; a command that is still running ends with a ConnectionError.
@@ -297,7 +268,7 @@ class OpenRedis:
         try:
             await connection.connect()
         finally:
-            await connection.disconnect(nowait=True)
+            await connection.leave("end")
 
 
 @asynccontextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from hrpc.abc import endpoint
+from hrpc.database import addresses
 from hrpc.database.settings import (
-    ADDRESS,
     BOOLEAN,
     PASSWORD,
+    PATH,
     SECONDS,
+    SERVERS_OR_PATH,
     TEXT,
     Settings,
     integer,
@@ -22,7 +23,7 @@ from hrpc.database.settings import (
 class RedisOptions(TypedDict, total=False):
     """What ``redis.new()`` takes; `RedisSettings` has the defaults. Durations are in seconds."""
 
-    address: str
+    address: str | list[str]
     port: int
     db: int
     username: str
@@ -34,15 +35,21 @@ class RedisOptions(TypedDict, total=False):
     acquire_timeout: float
     read_timeout: float
     decode_responses: bool
+    tls: bool
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings(Settings):
     """The settings of Redis. Durations are in seconds."""
 
-    address: str = setting(ADDRESS)
-    """A host, or with the network "unix" the path of a socket."""
+    address: str = setting(SERVERS_OR_PATH)
+    """The server, or several of which one is used: ``"a,b:6380"`` or ``["a", "b:6380"]``. When the one in use takes no
+    connection, or says that it is a replica, the next one is used. With the network "unix" the path of a socket."""
     port: int = setting(integer(1, 65535), 6379)
+    """That of each server whose address has none."""
     db: int = setting(integer(0), 0)
     username: str | None = setting(TEXT, None)
     password: str = setting(PASSWORD, "")
@@ -58,9 +65,28 @@ class RedisSettings(Settings):
     """To wait for the answer to a command; 3 s is the default of go-redis."""
     decode_responses: bool = setting(BOOLEAN, False)
     """Whether answers are str instead of bytes."""
+    tls: bool = setting(BOOLEAN, False)
+    """Whether to speak TLS; so it is with any of the following."""
+    tls_ca: str | None = setting(PATH, None)
+    """The authorities that vouch for the server's certificate, which has to be made out to `address`; without it, those
+    of the system."""
+    tls_cert: str | None = setting(PATH, None)
+    """The certificate that is shown to the server."""
+    tls_key: str | None = setting(PATH, None)
+    """The private key of `tls_cert`; it may be in the same file."""
+
+    @property
+    def servers(self) -> list[addresses.Server]:
+        """Where to connect to, in the order of preference."""
+        return addresses.parsed(self.address, self.port) or [(self.address, self.port)]
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.network == "tcp" and (self.tls or any((self.tls_ca, self.tls_cert, self.tls_key)))
 
     @property
     def place(self) -> str:
-        """The server and the database, for errors."""
-        where = self.address if self.network == "unix" else endpoint(self.address, self.port)
+        """The servers and the database, for errors."""
+        where = self.address if self.network == "unix" else addresses.told(self.servers)
         return f"redis {where} db {self.db}"
