@@ -16,7 +16,7 @@ from hrpc.errors import OptionError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _KINDS = frozenset({"mysql", "redis"})
-_OTHER_PARTS = frozenset({"server", "registration"})
+_OTHER_PARTS = frozenset({"server", "switch", "registration"})
 """What the probes tell of beside databases."""
 
 

@@ -11,6 +11,7 @@ from hrpc import Consul
 from hrpc._runtime import Runtime
 from hrpc.database import mysql, redis
 from hrpc.errors import NotRunning, OptionError
+from hrpc.health.checker import Kind
 from hrpc.testing import provide
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
@@ -46,7 +47,7 @@ async def test_each_name_is_a_pool_of_its_own_with_a_key_of_its_own(
         assert server._running is not None
         parts = server._running.parts
         assert {name for name, _ in parts.pools.connections()} == {"mysql", "reports", "cache"}
-        assert {"mysql", "reports", "cache"} <= set((await parts.health.readiness()).parts)
+        assert {"mysql", "reports", "cache"} <= set((await parts.health.ask(Kind.READINESS)).parts)
 
 
 async def test_a_name_that_nobody_opened_says_what_to_pass() -> None:
@@ -66,7 +67,7 @@ async def test_a_test_provides_a_value_for_a_name(redis_server: RedisServer) -> 
         pass
 
 
-@pytest.mark.parametrize("name", ["", "a/b", " ", "ä", "-a", "a" * 64, 7, "redis", "server", "registration"])
+@pytest.mark.parametrize("name", ["", "a/b", " ", "ä", "-a", "a" * 64, 7, "redis", "server", "switch"])
 def test_a_name_that_cannot_be_is_refused(name: str) -> None:
     """It is a part of keys, metrics and probes."""
     with pytest.raises(OptionError, match=r"mysql\.new\(name="):
