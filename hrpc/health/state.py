@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,6 +17,13 @@ from hrpc.health.checker import OK, Checked, Checker, Kind
 PART_LIMIT = 1.0
 """Seconds that a part of the server's own has to answer."""
 _TAKEN = ("server", "switch")
+
+
+Change = Sequence[Any]
+"""Something that was said of the health: what it is, of what by name, and what was said."""
+
+Ask = Callable[[Kind, float | None], Awaitable[Mapping[str, str]]]
+"""Asks for the parts of a kind, and waits so many seconds for it."""
 
 
 class Phase(StrEnum):
@@ -48,7 +55,10 @@ class Health:
         """How far the start has come."""
         self.services: dict[str, bool] = {}
         """The gRPC services of which the user has said whether they serve."""
+        self.spread: Callable[[Change], None] | None = None
+        """Tells the other processes of the service what has been changed here."""
         self._name = name
+        self._elsewhere: Ask | None = None
         self._checked: dict[tuple[Kind, str], Checked] = {}
         self._closed: dict[Kind, str] = {}
         self._details: dict[str, Callable[[], str]] = {}
@@ -84,20 +94,43 @@ class Health:
 
     def close(self, kind: Kind, reason: str) -> None:
         """Lets probes of this kind fail, whatever the parts say, until it is opened."""
-        self._closed[kind] = reason
         logger.info("{}: {} is closed: {}", self._name, kind, reason)
-        self.notify()
+        self.change("switch", kind, reason)
 
     def open(self, kind: Kind) -> None:
         """Lets probes of this kind depend on the parts again."""
-        if self._closed.pop(kind, None) is not None:
+        if kind in self._closed:
             logger.info("{}: {} is open again", self._name, kind)
-            self.notify()
+            self.change("switch", kind, None)
 
     def set_serving(self, service: str, serving: bool) -> None:
         """Says whether a gRPC service wants calls, also one that is not known yet."""
-        self.services[service] = serving
+        self.change("service", service, serving)
+
+    def take(self, change: Change) -> None:
+        """Makes a change that was made in another process of the service."""
+        what, name, value = change
+        if what == "maintenance":
+            self.maintenance = value
+        elif what == "service":
+            self.services[name] = value
+        elif value is None:
+            self._closed.pop(Kind(name), None)
+        else:
+            self._closed[Kind(name)] = value
         self.notify()
+
+    @property
+    def changes(self) -> list[Change]:
+        """What has been changed so far, for a process that has just begun."""
+        found: list[Change] = [("switch", str(kind), reason) for kind, reason in self._closed.items()]
+        found += [("service", service, serving) for service, serving in self.services.items()]
+        return [*found, ("maintenance", "", self.maintenance)]
+
+    def ask_elsewhere(self, ask: Ask) -> None:
+        """Lets `ask` tell of the parts of each kind, and not the checkers that there are: other processes have them."""
+        self._checked.clear()
+        self._elsewhere = ask
 
     def serves(self, service: str) -> bool:
         """Whether a gRPC service wants calls; the empty name is the server as a whole."""
@@ -117,6 +150,8 @@ class Health:
             asked = [checked for (of, _), checked in self._checked.items() if of is kind]
             answers = await asyncio.gather(*(_within(within, checked.answer()) for checked in asked))
             parts |= {checked.checker.name: said for checked, said in zip(asked, answers, strict=True)}
+            if self._elsewhere is not None:
+                parts |= await self._elsewhere(kind, within)
         wrong = "; ".join(f"{name}: {said}" for name, said in parts.items() if said != OK)
         if kind is Kind.READINESS:
             parts |= {name: read() for name, read in self._details.items()}
@@ -124,10 +159,7 @@ class Health:
 
     def notify(self) -> None:
         """Tells those who watch that something is otherwise; any thread may."""
-        if self._loop is None or self._loop is _running_loop():
-            self._wake()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+        self._on_loop(self._wake)
 
     async def changed(self) -> None:
         """Waits for the next phase, or another change of what `serves` says."""
@@ -146,6 +178,18 @@ class Health:
                 self._group = None
                 for checked in self._checked.values():
                     checked.end()
+
+    def change(self, *change: Any) -> None:
+        """Makes a change, and tells it to others; any thread may."""
+        self.take(change)
+        if self.spread is not None:
+            self._on_loop(self.spread, change)
+
+    def _on_loop(self, function: Callable[..., None], *args: object) -> None:
+        if self._loop is None or self._loop is _running_loop():
+            function(*args)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
 
     def _wake(self) -> None:
         self._changed.set()

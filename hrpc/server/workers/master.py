@@ -11,6 +11,7 @@ from hrpc.server.running import Running
 from hrpc.server.steps import Step
 from hrpc.server.workers import plans
 from hrpc.server.workers.births import Births
+from hrpc.server.workers.health import HealthOfAll
 from hrpc.server.workers.supervision import Supervision
 from hrpc.server.workers.workers import Workers
 
@@ -24,11 +25,17 @@ class Master(Running):
         """`line` leads to the nursery; `count` is how many workers there are to be."""
         super().__init__(settings, recorder, job, reports=reports)
         workers = self.parts.workers = Workers(count)
+        HealthOfAll(self.parts.health, workers, self.maintenance)
         self._supervision = Supervision(workers, Births(line), settings.stop, self.request_stop)
 
     def request_restart(self) -> None:
         """Replaces the workers, one after the other: new ones read their certificates and settings again."""
         self._supervision.request_reload()
+
+    async def maintenance(self, reason: str | None) -> None:
+        """Takes the service out of rotation, in which all workers know of it. Raises `ConsulError`."""
+        self.parts.health.change("maintenance", "", reason)
+        await super().maintenance(reason)
 
     def _plan(self, errors: list[Exception]) -> Iterator[Step]:
         return plans.of_master(self.parts, self._supervision)

@@ -68,8 +68,6 @@ async def _held(parts: Parts) -> AsyncIterator[None]:
 async def _kept(parts: Parts, supervision: Supervision) -> AsyncIterator[None]:
     assert parts.workers is not None
     assert parts.port is not None
-    parts.health.add("workers", parts.workers.check)
-    parts.health.tell("workers", parts.workers.told)
     async with supervision.serving(parts.port, parts.hurry):
         yield
 

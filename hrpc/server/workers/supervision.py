@@ -109,6 +109,8 @@ class Supervision:
             for command, handler in self._workers.handlers.items():
                 worker.link.on(command, partial(handler, worker))
             self._workers.all.add(worker)
+            for callback in self._workers.when_begun:
+                callback(worker)
             linked.set()
             if self._ending.is_set():
                 worker.stop("the service stops")

@@ -27,6 +27,8 @@ class Workers:
         """Those that have not ended. Of two with one number, the newer one follows the other, which stops."""
         self.restarts = 0
         """How often a worker was begun in the place of one that had died."""
+        self.when_begun: list[Callable[[Worker], None]] = []
+        """Called with each worker that can be told something, before it says anything."""
         self.when_gone: list[Callable[[Worker], None]] = []
         """Called with each worker that has ended."""
         self.handlers: dict[str, Handler] = {"ready": _is_ready, "failed": _has_failed}

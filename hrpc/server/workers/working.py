@@ -12,7 +12,7 @@ from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
 from hrpc.server.running import Running
 from hrpc.server.steps import Step
-from hrpc.server.workers import link, plans
+from hrpc.server.workers import health, link, plans
 
 
 class Working(Running):
@@ -33,6 +33,7 @@ class Working(Running):
         """Lives for as long as its master wants, and no longer than its master does. Raises as `Running.live`."""
         async with link.opened(self._end, "the master") as self._line:
             self.parts.link = self._line
+            health.say(self.parts.health, self._line)
             self._line.on("stop", self._told_to_stop)
             self._line.on("leaving", self._told_to_leave)
             async with asyncio.TaskGroup() as tasks:
@@ -56,6 +57,10 @@ class Working(Running):
 
     def request_restart(self) -> None:
         """Nothing: on SIGHUP, the master puts a new worker into its place."""
+
+    async def maintenance(self, reason: str | None) -> None:
+        """Has the master take the service out of rotation. Raises `ConsulError`, and `WorkerError` without a master."""
+        await health.maintain(self._line, reason)
 
     async def _told_to_stop(self, reason: Any) -> None:
         super().request_stop(reason)
