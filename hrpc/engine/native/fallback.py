@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 
 import grpc
 import grpc.aio
 
+from hrpc.engine import own_socket
 from hrpc.engine.stopping import Stopping
 from hrpc.errors import BindError
 from hrpc.option import Settings
-
-_LONGEST = 100
-"""Bytes in the path of a Unix socket: Linux takes 107, macOS 103."""
 
 
 class Fallback:
@@ -39,9 +36,9 @@ class Fallback:
         """
         try:
             # The folder for temporary files is only known to be writable once something was written there.
-            self._folder = tempfile.mkdtemp(prefix="hrpc-")
+            self._folder = own_socket.folder()
             path = os.path.join(self._folder, "grpc.sock")
-            if len(os.fsencode(path)) > _LONGEST:
+            if len(os.fsencode(path)) > own_socket.LONGEST:
                 raise OSError(f"{path} is too long for the path of a socket")
             self._server.add_insecure_port(f"unix:{path}")
         except (OSError, RuntimeError) as error:

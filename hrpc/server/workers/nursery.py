@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+from hrpc.engine.own_socket import remove_left_by
+
 Begin = Callable[[int, int, socket.socket], int]
 """The life of a worker: its number, the port to serve on, its end of the line to the master; gives its exit code."""
 
@@ -94,6 +96,7 @@ class _Nursery:
 
     def _fork(self, asked: dict[str, Any], end: socket.socket) -> None:
         with end:
+            end.set_inheritable(False)  # as every other one, but those that were received
             try:
                 pid = os.fork()
             except OSError as error:
@@ -122,6 +125,7 @@ class _Nursery:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 self._workers.discard(pid)
+                remove_left_by(pid)
                 self._tell({"ended": pid, "status": os.waitstatus_to_exitcode(status)})
 
     def _end(self) -> None:
@@ -136,6 +140,7 @@ class _Nursery:
             os.kill(pid, signal.SIGKILL)
         for pid in self._workers:
             os.waitpid(pid, 0)
+            remove_left_by(pid)
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(OSError):  # the master has gone, and `_heard` will see it

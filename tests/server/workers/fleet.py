@@ -135,13 +135,18 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, *options: str, engine: str = "grpcio", after: str = "", environ: Mapping[str, str] | None = None
+    folder: Path,
+    *options: str,
+    engine: str = "grpcio",
+    before: str = "",
+    after: str = "",
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Fleet]:
     """Two workers, when they serve."""
     chosen = (
         'hrpc.with_engine("native", allow_unbounded_receive=True)' if engine == "native" else "hrpc.with_workers(2)"
     )
-    path = script(folder, LOCAL, "hrpc.with_workers(2)", chosen, *options, before=BEFORE, after=after)
+    path = script(folder, LOCAL, "hrpc.with_workers(2)", chosen, *options, before=BEFORE + before, after=after)
     methods = "add_echo(server, Who=who, Hold=hold, StopAll=stop_all, Block=block, Die=die)"
     path.write_text(path.read_text().replace("add_echo(server)", methods))
     async with running(path, environ) as process:
