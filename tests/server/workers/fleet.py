@@ -23,7 +23,7 @@ async def who(request, context):
     return f"{hrpc.worker()} {os.environ.get('HRPC_WORKER')} {os.getpid()}".encode()
 
 async def hold(request, context):
-    print("held", flush=True)
+    os.write(1, b"held\\n")
     await asyncio.sleep(float(request))
     return b"in time"
 
@@ -33,7 +33,7 @@ async def stop_all(request, context):
 
 async def block(request, context):
     import time
-    print("blocked", flush=True)
+    os.write(1, b"blocked\\n")
     time.sleep(float(request))
 
 async def die(request, context):
