@@ -49,7 +49,8 @@ def switches(health: Health, settings: DebugSettings) -> Mapping[str, Route]:
 def _probe(health: Health, kind: Kind) -> Route:
     async def probe(_: web.Request) -> web.Response:
         answer = await health.ask(kind)
-        return _json(200 if answer.well else 503, answer.wrong, parts=answer.parts)
+        done = {"steps": {name: round(seconds, 3) for name, seconds in health.done()}} if kind is Kind.STARTUP else {}
+        return _json(200 if answer.well else 503, answer.wrong, parts=answer.parts, **done)
 
     return probe
 

@@ -53,6 +53,8 @@ class Health:
         """Why the server wants no new calls for now; None when it wants them."""
         self.progress: Callable[[], str] = str
         """How far the start has come."""
+        self.done: Callable[[], Iterable[tuple[str, float]]] = tuple
+        """The steps of the start that are done, with the seconds each one took."""
         self.services: dict[str, bool] = {}
         """The gRPC services of which the user has said whether they serve."""
         self.spread: Callable[[Change], None] | None = None

@@ -44,7 +44,7 @@ class Parts:
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self.progress = StartProgress(self.name)
         self.health = Health(self.name, _runtime.early_health_checks)
-        self.health.progress = self.progress.__str__
+        self.health.progress, self.health.done = self.progress.__str__, lambda: self.progress.done
         self.runtime.values[health_slot] = self.health
         self.control = Control(self.name)
         probing.answer(self.control, self.health)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import hrpc
 from hrpc import _runtime, life
 from hrpc.abc import PoolStats
+from hrpc.cli.reaching import reach
 from hrpc.errors import DatabaseUnavailable
 from tests.echo import SERVICE, add_echo
 
@@ -214,3 +217,39 @@ async def test_while_it_starts_it_answers_but_is_not_ready(free_port: int) -> No
     assert seen[0][0] == 503
     assert seen[0][1]["parts"] == {"server": "starting"}
     assert seen[1] == (200, "I'm alive.")
+
+
+async def test_while_it_starts_startup_says_in_which_step_it_is_and_which_are_done(
+    free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HRPC_RUN_DIR", str(tmp_path / "run"))
+    warming, may_serve = asyncio.Event(), asyncio.Event()
+
+    async def warm() -> None:
+        warming.set()
+        await may_serve.wait()
+
+    def asked() -> dict[str, Any]:
+        with reach("probed") as reached:
+            return reached.ask("startup", timeout=5)
+
+    async def run() -> None:
+        async with a_server(free_port, hrpc.with_pre_run(warm, name="warm")):
+            seen.append(await get(free_port, "/healthx/startup"))
+
+    seen: list[tuple[int, Any]] = []
+    running = asyncio.create_task(run())
+    await warming.wait()
+    status, body = await get(free_port, "/healthx/startup")
+    assert status == 503
+    assert re.fullmatch(r"server: starting: \[step \d+/\d+\] warm, for 0\.\d s", body["msg"])
+    assert next(iter(body["steps"])) == "control"
+    assert "warm" not in body["steps"]
+    answer = await asyncio.to_thread(asked)
+    assert not answer["ok"]
+    assert answer["text"].startswith("server: starting: [step")
+    assert [(await get(free_port, path))[0] for path in ("/livez", "/readyz", "/startupz")] == [200, 503, 503]
+    may_serve.set()
+    await running
+    assert seen[0][0] == 200
+    assert "warm" in seen[0][1]["steps"]
