@@ -433,6 +433,13 @@ class Tracer(Protocol):
         What it gives is called for each call with the ``host:port`` that the call goes to, empty when not known.
         """
 
+    def handling(self, context: Any, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """Begins a request that is answered, other than a gRPC call: as part of the trace that its
+        `hrpc.context.Context` tells of, whose IDs it sets. It is current from now on in the task of the request.
+
+        An attribute ``error.type`` at its end says that it failed.
+        """
+
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins a request to a database or to Consul, as part of what the current task does."""
 

@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
+from hrpc import _runtime
 from hrpc.errors import NotRunning
 
 P = ParamSpec("P")
@@ -56,6 +58,25 @@ _portal: ContextVar[Portal | None] = ContextVar("hrpc_portal", default=None)
 def enter(portal: Portal) -> None:
     """Makes `portal` that of the current context, which is a call's own."""
     _portal.set(portal)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Lets threads that are started with a copy of this context use the server as handlers in threads do.
+
+    ``get()`` of the databases and `run` work there, until the end of this block. It is for what serves something else
+    than gRPC with functions that are not async, in an event loop with a server.
+    """
+    portal, runtime = Portal(), _runtime.current()
+    entered = None if runtime is None else _runtime.enter_thread(runtime)
+    token = _portal.set(portal)
+    try:
+        yield
+    finally:
+        portal.end()
+        _portal.reset(token)
+        if entered is not None:
+            _runtime.leave_thread(entered)
 
 
 def run(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -21,7 +21,9 @@ from hrpc import _runtime
 class Draining:
     """Set when the server takes no more calls and waits for those that run; it stays set."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        """Seconds that what runs has then."""
         self._begun = asyncio.Event()
 
     def is_set(self) -> bool:

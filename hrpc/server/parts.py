@@ -53,7 +53,7 @@ class Parts:
         self.breakers = None if settings.breaker is None else Breakers(settings.breaker)
         self.outgoing = Outgoing(self.name, self.breakers)
         self.runtime.values[outgoing.slot] = self.outgoing
-        self.draining = leaving.Draining()
+        self.draining = leaving.Draining(settings.stop.grace)
         self.runtime.values[leaving.slot] = self.draining
         self.pools = Pools(self.runtime, self.health)
         self.measures = Measures()

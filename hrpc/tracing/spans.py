@@ -97,6 +97,14 @@ class OpenTelemetry:
 
         return begin
 
+    def handling(self, context: Context, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """Begins the span of a request that is answered, other than a gRPC call."""
+        parent = propagation.received(context, of_call(context, self.provider))
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        _tell(context, span)
+        otel.attach(trace.set_span_in_context(span, parent))
+        return RequestSpan(span, self.end)
+
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins the span of a request to a database or to Consul."""
         return RequestSpan(self._tracer.start_span(name, here(), SpanKind.CLIENT, attributes), self.end)
@@ -181,6 +189,8 @@ class RequestSpan:
                 span.set_attributes(attributes)
             if error is not None:
                 _fail(span, _type(error), None)
+            elif attributes and "error.type" in attributes:
+                span.set_status(StatusCode.ERROR)
         self._end(span)
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from loguru import logger
 
+from hrpc import life
 from hrpc.errors import HostedServiceError, HrpcError, ManagerError, ServicesErrors
 from hrpc.errors.hosted import STAGES, Stage
 from hrpc.option.settings import HostedSettings
@@ -48,8 +49,8 @@ class Services:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Lets all run; at its end tells them to stop, and does not wait."""
-        for life in self._lives:
-            life.run()
+        for one in self._lives:
+            one.run()
         try:
             yield
         finally:
@@ -60,14 +61,16 @@ class Services:
         """All that went wrong; None when nothing did."""
         groups = []
         for stage in STAGES:
-            errors = [life.errors[stage] for life in self._lives if stage in life.errors]
+            errors = [one.errors[stage] for one in self._lives if stage in one.errors]
             if errors:
                 groups.append(ServicesErrors(stage, errors))
         return ManagerError(groups) if groups else None
 
     async def _set_up(self, recorder: Recorder) -> None:
-        self._lives = [Life(service, recorder, self._failed) for service in self._services]
-        waiting = {life.set_up for life in self._lives}
+        is_first = life.worker() in (1, None)
+        here = [one for one in self._services if is_first or getattr(one, "workers", "each") == "each"]
+        self._lives = [Life(service, recorder, self._failed) for service in here]
+        waiting = {one.set_up for one in self._lives}
         while waiting and self.error is None:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self.error is not None:
@@ -82,17 +85,17 @@ class Services:
     def _stop(self) -> None:
         if self._told_to_stop is None:
             self._told_to_stop = time.monotonic()
-        for life in self._lives:
-            life.stop()
+        for one in self._lives:
+            one.stop()
 
     async def _end(self) -> None:
         self._stop()
         try:
-            await self._over({life.returned for life in self._lives}, 0.0)
-            returned = [life for life in self._lives if life.returned.done()]
-            for life in returned:
-                life.release()
-            await self._over({life.task for life in returned}, self._step_limit)
+            await self._over({one.returned for one in self._lives}, 0.0)
+            returned = [one for one in self._lives if one.returned.done()]
+            for one in returned:
+                one.release()
+            await self._over({one.task for one in returned}, self._step_limit)
         finally:
             await self._abandon()
 
@@ -112,9 +115,9 @@ class Services:
             hurrying.cancel()
 
     async def _abandon(self) -> None:
-        late = {life.task: life for life in self._lives if not life.task.done()}
-        for life in late.values():
-            life.abandon(self._since_stop())
+        late = {one.task: one for one in self._lives if not one.task.done()}
+        for one in late.values():
+            one.abandon(self._since_stop())
         if late:
             # Those that do not swallow this cancellation as well still release what they hold.
             await asyncio.wait(late, timeout=HURRIED)

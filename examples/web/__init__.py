@@ -1,0 +1,1 @@
+"""HTTP and a schedule beside gRPC."""

@@ -1,0 +1,17 @@
+"""HTTP beside gRPC: an ASGI application in the life of a server, by uvicorn.
+
+::
+
+    app = FastAPI()
+
+    @app.get("/orders/{id}")
+    async def order(id: int):
+        return await mysql.get().query_one("SELECT id, total FROM orders WHERE id = %s", id)
+
+    server = hrpc.new_server(..., hrpc.with_services(hrpc_http.asgi(app, port=8080)))
+"""
+
+from hrpc_http.lifespan import LifespanError
+from hrpc_http.service import Asgi, asgi
+
+__all__ = ["Asgi", "LifespanError", "asgi"]
