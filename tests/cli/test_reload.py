@@ -197,6 +197,16 @@ def test_a_folder_to_watch_without_reload_is_a_mistake(command: Command) -> None
     assert (done.returncode, done.stderr) == (2, "hrpc: --reload-dir is for --reload, which is missing\n")
 
 
+def test_a_service_with_workers_serves_by_one_process(command: Command) -> None:
+    edited(command, "one")
+    process = command.start("run", "edited", "--reload", HRPC_WORKERS="2")
+    assert said_hello(port_of(process))[0] == "one"
+    told = "hrpc --reload: serves by one process; hrpc.with_workers(2) is for without --reload"
+    assert told in process.lines
+    assert not any("with 2 workers" in line for line in process.lines)
+    assert process.end() == 0
+
+
 def test_only_source_and_proto_files_that_somebody_edits_matter() -> None:
     folder = Path("/srv/venv/app")
     wanted = ["app.py", "deep/down/model.py", "orders.proto", "venv.py"]

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import grpc
+import pytest
 
 from examples.demo import consul as asked
 from examples.demo.process import ROOT, Process
@@ -167,3 +168,41 @@ async def test_dev_joins_a_fake_consul_that_a_test_runs(command: Command) -> Non
         assert len(listed(consul.address, "joined")) == 1
         assert process.end() == 0
         assert listed(consul.address, "joined") == []
+
+
+def test_workers_of_the_command_win_over_those_of_the_service(command: Command) -> None:
+    service(command, "several")
+    process = command.start("run", "several", "--workers", "2", HRPC_WORKERS="3")
+    address = address_of(process)
+    assert said_hello(address) == address
+    process.line(lambda line: "with 2 workers" in line)
+    assert process.end() == 0
+
+
+def test_dev_serves_by_one_process_whatever_the_service_wants(command: Command, free_port: int) -> None:
+    service(command, "several")
+    process = command.start(str(free_port), "run", "several", "--dev", code=DEV, HRPC_WORKERS="auto")
+    address_of(process)
+    assert "hrpc --dev: serves by one process; hrpc.with_workers('auto') is for without --dev" in process.lines
+    assert process.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--workers", "0"), '--workers: takes a number from 1 to 1024, or "auto", not 0'),
+        (("--workers", "many"), "--workers: takes a number from 1 to 1024, or \"auto\", not 'many'"),
+        (
+            ("--workers", "2", "--reload"),
+            "--workers does not go with --reload, which is for development and serves by one process",
+        ),
+        (
+            ("--workers", "2", "--dev"),
+            "--workers does not go with --dev, which is for development and serves by one process",
+        ),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(command: Command, arguments: tuple[str, ...], said: str) -> None:
+    service(command, "several")
+    done = command("run", "several", *arguments)
+    assert (done.returncode, done.stderr) == (2, f"hrpc: {said}\n")
