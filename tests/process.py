@@ -14,12 +14,17 @@ LIMIT = 30.0
 
 
 class Process:
-    """A running Python script; `output` is all that it has printed so far."""
+    """A running Python script."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.output = ""
+        self._lines: list[str] = []
         self._more = asyncio.Condition()
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return "".join(self._lines)
 
     @property
     def pid(self) -> int:
@@ -31,7 +36,7 @@ class Process:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             async with self._more:
-                self.output += line.decode()
+                self._lines.append(line.decode())
                 self._more.notify_all()
         # Its output can end a moment before its end is known, which is what `says` asks for.
         await self._process.wait()
@@ -42,7 +47,7 @@ class Process:
         """Waits until it has printed this; gives the line. TimeoutError with the output when it does not."""
 
         def line() -> str | None:
-            return next((line for line in self.output.splitlines() if word in line), None)
+            return next((line.rstrip("\n") for line in self._lines if word in line), None)
 
         try:
             async with asyncio.timeout(LIMIT), self._more:

@@ -51,6 +51,8 @@ class Whole:
             "lag": 0.5,
             "files": None,
             "streams": 1000,
+            "sampled": 1.0,
+            "workers": None,
             "fault": "",
         }
 

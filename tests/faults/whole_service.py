@@ -110,11 +110,14 @@ server = hrpc.new_server(
     hrpc.with_registration(**told["registration"]),
     hrpc.with_concurrency_limit(told["calls"], lag=told["lag"]),
     hrpc.with_max_streams(told["streams"]),
+    hrpc.with_audit_log(sample=told["sampled"]),
     hrpc.with_graceful_stop(**told["stop"]),
     hrpc.with_pre_run(lambda: None, name="before all calls"),
     hrpc.with_post_run(lambda: None, name="after all calls"),
     hrpc.with_exit_listeners(lambda: None),
 )
+if told["workers"]:
+    server.apply(hrpc.with_workers(told["workers"]))
 echo.add_echo(server, **METHODS)
 
 if __name__ == "__main__":
