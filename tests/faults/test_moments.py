@@ -8,7 +8,8 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -23,6 +24,9 @@ ENDS_WITHIN = 10.0
 """Seconds from the signal to the end of the process, with nothing in flight: 0.4 on a quiet machine."""
 
 
+Made = Callable[[], AbstractAsyncContextManager[Life]]
+
+
 class Ended(NamedTuple):
     moment: str
     seconds: float
@@ -30,17 +34,19 @@ class Ended(NamedTuple):
     wrong: list[str]
 
 
+@pytest.mark.parametrize("workers", [None, 2], ids=["alone", "workers"])
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_a_signal_at_any_moment_ends_a_service_in_time_and_nothing_is_left(
-    whole: Whole, engine: str, moments: int, figures: Callable[..., None]
+    whole: Whole, engine: str, workers: int | None, moments: int, figures: Callable[..., None]
 ) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    starts, stops = await lasting(whole, engine)
+    made = partial(whole.life, engine=engine, workers=workers)
+    starts, stops = await lasting(made)
     places, lives, ends = asyncio.Semaphore(AT_ONCE), list[Life](), list[Ended]()
 
     async def one(moment: float) -> None:
-        async with places, whole.life(engine=engine) as life:
+        async with places, made() as life:
             lives.append(life)
             ends.append(await (during_start(life, moment) if moment < starts else during_stop(life, moment - starts)))
 
@@ -51,6 +57,7 @@ async def test_a_signal_at_any_moment_ends_a_service_in_time_and_nothing_is_left
     codes = Counter(end.code for end in ends)
     figures(
         engine=engine,
+        workers=workers or 0,
         moments=len(ends),
         longest_s=max(end.seconds for end in ends),
         p50_s=share([end.seconds for end in ends], 0.5),
@@ -62,13 +69,13 @@ async def test_a_signal_at_any_moment_ends_a_service_in_time_and_nothing_is_left
     assert max(end.seconds for end in ends) <= ENDS_WITHIN
 
 
-async def lasting(whole: Whole, engine: str) -> tuple[float, float]:
+async def lasting(made: Made) -> tuple[float, float]:
     """Seconds that a start and a stop take while as many others do the same."""
 
     async def one() -> tuple[float, float]:
-        async with whole.life(engine=engine) as life:
+        async with made() as life:
             began = time.monotonic()
-            await life.process.says("started in")
+            await life.started()
             started = time.monotonic()
             life.process.send(signal.SIGTERM)
             assert await life.process.ended() == 0, life.process.output
@@ -86,7 +93,7 @@ async def during_start(life: Life, moment: float) -> Ended:
 
 async def during_stop(life: Life, moment: float) -> Ended:
     """The second signal, which lets the stop wait for nobody."""
-    await life.process.says("started in")
+    await life.started()
     began = time.monotonic()
     life.process.send(signal.SIGTERM)
     await asyncio.sleep(moment)

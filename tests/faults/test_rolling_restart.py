@@ -24,10 +24,18 @@ INSTANCES = 3
 LOOPS = 48
 
 
+@pytest.mark.parametrize("workers", [1, 2], ids=["alone", "workers"])
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_three_instances_are_restarted_one_by_one_at_full_load_and_no_call_fails(
-    own_consul: ConsulServer, tmp_path: Path, rounds: int, figures: Callable[..., None]
+    own_consul: ConsulServer, tmp_path: Path, engine: str, workers: int, rounds: int, figures: Callable[..., None]
 ) -> None:
-    path = script(tmp_path, 'hrpc.with_listen_port(0, host="127.0.0.1")', "hrpc.with_health_check(0)")
+    path = script(
+        tmp_path,
+        'hrpc.with_listen_port(0, host="127.0.0.1")',
+        "hrpc.with_health_check(0)",
+        f'hrpc.with_engine("{engine}", allow_unbounded_receive=True)',
+        f"hrpc.with_workers({workers})",
+    )
     caller = a_server("caller", hrpc.Consul(address=own_consul.address), hrpc.with_upstreams("tested"))
 
     async def listed(count: int) -> bool:
@@ -37,7 +45,7 @@ async def test_three_instances_are_restarted_one_by_one_at_full_load_and_no_call
 
         async def start() -> Process:
             process = await stack.enter_async_context(running(path, {"CONFIGS_ADDR": own_consul.address}))
-            await process.says("started in")
+            await process.says(", health on ")
             return process
 
         processes = [await start() for _ in range(INSTANCES)]
@@ -52,6 +60,8 @@ async def test_three_instances_are_restarted_one_by_one_at_full_load_and_no_call
                 processes[number % INSTANCES] = await start()
                 await eventually(lambda: listed(INSTANCES))
     figures(
+        engine=engine,
+        workers=workers,
         restarts=rounds * INSTANCES,
         calls=calls.good,
         calls_per_second=calls.per_second,

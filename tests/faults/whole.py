@@ -62,7 +62,7 @@ class Whole:
         name = f"whole-{secrets.token_hex(6)}"
         folder = self._folder / name.removeprefix("whole-")
         for each in ("tmp", "run", "snapshot"):
-            (folder / each).mkdir(parents=True)
+            (folder / each).mkdir(mode=0o700, parents=True)
         told = {**self._told, "name": name, "snapshot": str(folder / "snapshot" / "kept"), **told}
         environ = {
             "WHOLE": json.dumps(told),
@@ -88,9 +88,13 @@ class Life:
         line = await self.process.says("steps [")
         return [Step(*step) for step in json.loads(line.removeprefix("steps "))]
 
+    async def started(self) -> str:
+        """Waits until it serves; gives the line that says so. Workers have no ports for probes, and say it earlier."""
+        return await self.process.says(", health on ")
+
     async def ports(self) -> dict[str, int]:
         """Its ports, by what the log calls them: ``serves on port``, ``health on``, ``metrics on``."""
-        line = await self.process.says("started in")
+        line = await self.started()
         return {what: int(number) for what, number in re.findall(r"(serves on port|\w+ on) (\d+)", line)}
 
     async def left(self) -> list[str]:

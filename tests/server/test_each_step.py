@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from tests.server.recorded import Recorded, a_server
 STEP_LIMIT = 0.2
 ENDS_WITHIN = 5.0
 """Seconds for one life with a fault, on a machine with much else to do."""
+KEPT = {"kept", "run"}
+"""The snapshot, and the folder for sockets, which both are for the next life."""
 HAVE_LIMITS_OF_THEIR_OWN = {
     "drain",
     "drain delay",
@@ -48,16 +50,16 @@ class Plain:
 class Whole:
     """Lives of a server with every part that there is, in this process, and what they leave in it."""
 
-    def __init__(self, consul: DevConsul, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, consul: DevConsul, folders: Sequence[Path], monkeypatch: pytest.MonkeyPatch) -> None:
         self.happened: list[str] = []
         self._consul = consul
-        self._folder = folder
+        self._folders = folders
         self._monkeypatch = monkeypatch
 
     def server(self) -> hrpc.Server:
         return a_server(
             hrpc.with_consul(hrpc.Consul(address=self._consul.address)),
-            hrpc.with_snapshot(str(self._folder / "kept")),
+            hrpc.with_snapshot(str(self._folders[0] / "kept")),
             hrpc.with_upstreams("life"),
             hrpc.with_databases(Recorded(self.happened)),
             hrpc.with_plugins(Plain()),
@@ -107,7 +109,7 @@ class Whole:
     async def present(self) -> set[str]:
         """What a life could leave: tasks, files, listening sockets, registrations."""
         tasks = {task.get_name() for task in asyncio.all_tasks()}
-        files = {path.name for path in self._folder.iterdir()} - {"kept"}
+        files = {str(path) for folder in self._folders for path in folder.iterdir() if path.name not in KEPT}
         entries = await agent.instances(self._consul.address, "life")
         return tasks | files | listening() | {entry["Service"]["ID"] for entry in entries}
 
@@ -120,12 +122,14 @@ def listening() -> set[str]:
 
 
 @pytest.fixture
-async def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
+async def whole(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Whole]:
     with tempfile.TemporaryDirectory(prefix="whole-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
-        monkeypatch.setenv("HRPC_RUN_DIR", str(tmp_path))
+        monkeypatch.setenv("HRPC_RUN_DIR", folder + "/run")
+        run = Path(folder, "run")
+        run.mkdir(mode=0o700)
         async with DevConsul() as consul:
-            yield Whole(consul, Path(folder), monkeypatch)
+            yield Whole(consul, [Path(folder), run], monkeypatch)
 
 
 async def test_a_start_that_fails_at_any_step_says_at_which_and_leaves_nothing(whole: Whole) -> None:
