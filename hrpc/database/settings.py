@@ -67,9 +67,9 @@ class Settings:
         error.origin = self.origin
         return error
 
-    def is_own(self, error: DatabaseError) -> bool:
+    def is_own(self, error: BaseException) -> bool:
         """Whether an error is of this database, as far as it says."""
-        return error.origin in (None, self.origin)
+        return getattr(error, "origin", None) in (None, self.origin)
 
 
 S = TypeVar("S", bound=Settings)

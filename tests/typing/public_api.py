@@ -14,11 +14,12 @@ import grpc
 import grpc.aio
 from loguru import logger
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import hrpc
 import hrpc_configs
 from hrpc import Consul, Environment, configs, errors, life, log, metrics, service
-from hrpc.database import mysql, redis
+from hrpc.database import mysql, redis, sqlalchemy
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, provide
 
@@ -162,6 +163,7 @@ async def in_a_handler() -> None:
     await hrpc.draining().wait()
     assert_type(mysql.get(), MySQL)
     assert_type(mysql.get("reports"), MySQL)
+    assert_type(sqlalchemy.engine("reports"), AsyncEngine)
     assert_type(await mysql.get().query_one("SELECT %s", 1), dict[str, Any] | None)
     assert_type(await mysql.get().query("SELECT 1"), list[dict[str, Any]])
     assert_type(await mysql.get().execute("DELETE FROM a"), Result)

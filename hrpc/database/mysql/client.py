@@ -91,6 +91,8 @@ class MySQL:
     def __init__(self, pool: Lender) -> None:
         # Another one may be put here at any time: what was borrowed goes back to where it is from.
         self._pool = pool
+        self.engine: Any = None
+        """SQLAlchemy's, once `hrpc.database.sqlalchemy.engine` was asked for it."""
 
     async def query(self, sql: str, *args: Any) -> list[Row]:
         """All rows, each a dict by column. Arguments fill ``%s``; a single dict fills ``%(name)s``.

@@ -6,13 +6,13 @@ import asyncio
 import random
 import re
 import struct
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import aiomysql
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
-from pymysql.err import MySQLError
+from pymysql.err import MySQLError, OperationalError
 
 from hrpc.database.addresses import Addresses, Server
 from hrpc.database.holding import Holder
@@ -29,6 +29,7 @@ Outcome = tuple[list[Row], int, int | None]
 # The server's own answer about a statement that took too long comes first, and leaves the connection usable.
 _AFTER_SERVER = 0.5
 _COM_QUIT = struct.pack("<iB", 1, 0x01)
+_LOST = 2013
 # What these change outlives the statement, and would reach the next borrower.
 _CHANGES_SESSION = re.compile(r"\s*(?:SET|USE|LOCK|CREATE\s+(?:OR\s+REPLACE\s+)?TEMPORARY)\b", re.IGNORECASE)
 
@@ -138,6 +139,43 @@ class Connection:
             self._fail(error)
         self.busy = False
         return outcome
+
+    def changes_session(self, sql: str) -> bool:
+        """Whether a statement leaves something behind that the next borrower would find."""
+        return _CHANGES_SESSION.match(sql) is not None
+
+    async def watch(self, sql: str, answering: Callable[[str], Awaitable[object]]) -> None:
+        """Runs a statement by calling `answering`, which reads the answer itself; raises the driver's errors only."""
+        if self.busy:
+            raise self._not_answered()
+        span = None if self.statements is None else self.statements.begin(sql)
+        self.busy = True
+        try:
+            async with asyncio.timeout(self._limit):
+                await answering(sql if self.limit is None else self.limit.until_deadline(sql))
+        except (MySQLError, OSError, RuntimeError) as error:
+            told = self._driver_error(error)
+            if span is not None and self.statements is not None:
+                span.end(told, self.statements.answer(told))
+            raise told from error.__cause__
+        except BaseException as error:
+            if span is not None:
+                span.end(error)
+            raise
+        self.busy = False
+        if span is not None:
+            span.end()
+
+    def _driver_error(self, error: Any) -> Exception:
+        try:
+            self._fail(error)
+        except DatabaseUnavailable as meaning:
+            if not isinstance(error, MySQLError):
+                error = OperationalError(_LOST, str(meaning))
+        except (MySQLError, RuntimeError) as same:
+            error = same
+        error.origin = self._settings.origin
+        return error  # type: ignore[no-any-return]
 
     async def command(self, sql: str, limit: float | None = None) -> None:
         """Runs a statement that has no arguments and no rows, in at most `limit` seconds."""

@@ -76,6 +76,11 @@ def is_read_only(error: BaseException) -> bool:
     return code in _READ_ONLY
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether the driver's error says that the server is away, or does not serve us at the moment."""
+    return number(error) in CUT_OFF | TOO_SLOW or is_read_only(error)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether an error while connecting says that nobody is there, so that another server is worth a try."""
     if certificate_problem(error) is not None:

@@ -12,10 +12,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from pymysql.err import MySQLError
+
 from hrpc.abc import PoolStats
 from hrpc.database import holding
 from hrpc.database.activity import Activity
 from hrpc.database.holding import Holder
+from hrpc.database.mysql import errors
 from hrpc.database.mysql.client import MySQL
 from hrpc.database.mysql.connection import Connection
 from hrpc.database.mysql.dialing import Dialer
@@ -120,7 +123,9 @@ class ConnectionPool:
         """Whether this error says that the server is away."""
         if isinstance(error, DatabaseUnavailable):
             return self._settings.is_own(error)
-        return False
+        # What SQLAlchemy raises from the driver's error.
+        cause = error.__cause__
+        return isinstance(cause, MySQLError) and errors.is_failure(cause) and self._settings.is_own(cause)
 
     def take_over(self, old: ConnectionPool) -> None:
         """Puts itself beneath the client of `old`, which then serves those who have come to it, and is to be closed."""

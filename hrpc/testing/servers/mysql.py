@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -71,29 +71,31 @@ class MySQLServer(Server):
 
 
 @contextmanager
-def mysql_server(*, password: str | None = None, port: int | None = None) -> Iterator[MySQLServer]:
+def mysql_server(
+    *, password: str | None = None, port: int | None = None, options: Sequence[str] = ()
+) -> Iterator[MySQLServer]:
     """A MySQL that lets `username` in, on a free port of 127.0.0.1; gone after the block.
 
-    The password is a new one unless given. A kill loses nothing that was committed. Raises `ServerMissing` or
-    `ServerFailed`. Needs ``hrpc[mysql]``.
+    The password is a new one unless given; `options` are further ones of its command line. A kill loses nothing
+    that was committed. Raises `ServerMissing` or `ServerFailed`. Needs ``hrpc[mysql]``.
     """
     secret = password or secrets.token_hex(8)
     contained = IMAGE in local_images()
     username = "root" if contained else "hrpc"
     with reserved_port(port) as reserved:
-        chosen = _container(reserved, secret) if contained else _program(reserved, username, secret)
+        chosen = _container(reserved, secret, options) if contained else _program(reserved, username, secret, options)
         with chosen as backend:
             server = MySQLServer(backend, reserved, username, secret)
             server.start()
             yield server
 
 
-def _container(port: int, password: str) -> AbstractContextManager[Backend]:
+def _container(port: int, password: str, options: Sequence[str]) -> AbstractContextManager[Backend]:
     environment = {"MYSQL_ROOT_PASSWORD": password, "MYSQL_DATABASE": DATABASE}
-    return container(IMAGE, ["mysqld", f"--port={port}", *_OPTIONS], environment)
+    return container(IMAGE, ["mysqld", f"--port={port}", *_OPTIONS, *options], environment)
 
 
-def _program(port: int, username: str, password: str) -> AbstractContextManager[Backend]:
+def _program(port: int, username: str, password: str, options: Sequence[str]) -> AbstractContextManager[Backend]:
     path = find_program("mariadbd", "mysqld")
     installer = find_program("mariadb-install-db")
     if path is None:
@@ -119,7 +121,7 @@ def _program(port: int, username: str, password: str) -> AbstractContextManager[
             f"--socket={folder}/sock",
             f"--pid-file={folder}/pid",
         ]
-        return [path, "--no-defaults", f"--port={port}", *own, *_OPTIONS, *user]
+        return [path, "--no-defaults", f"--port={port}", *own, *_OPTIONS, *options, *user]
 
     return program(path, command, fill=fill)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from hrpc.testing.servers.backend import Backend
@@ -38,22 +38,25 @@ class RedisServer(Server):
 
 
 @contextmanager
-def redis_server(password: str | None = None, *, port: int | None = None) -> Iterator[RedisServer]:
+def redis_server(
+    password: str | None = None, *, port: int | None = None, options: Sequence[str] = ()
+) -> Iterator[RedisServer]:
     """A Redis that answers, on a free port of 127.0.0.1; gone after the block.
 
-    Every write is in its log before it is answered, so a kill loses nothing. Raises `ServerMissing` or `ServerFailed`.
+    `options` are further ones of its command line. Every write is in its log before it is answered, so a kill loses
+    nothing. Raises `ServerMissing` or `ServerFailed`.
     """
-    with reserved_port(port) as reserved, _backend(reserved, password) as backend:
+    with reserved_port(port) as reserved, _backend(reserved, password, options) as backend:
         server = RedisServer(backend, reserved, password)
         server.start()
         yield server
 
 
-def _backend(port: int, password: str | None) -> AbstractContextManager[Backend]:
+def _backend(port: int, password: str | None, options: Sequence[str]) -> AbstractContextManager[Backend]:
     def command(path: str, data: str) -> list[str]:
         login = ["--requirepass", password] if password else []
         durable = ["--dir", data, "--appendonly", "yes", "--save", ""]
-        return [path, "--port", str(port), "--bind", "127.0.0.1", *durable, *login]
+        return [path, "--port", str(port), "--bind", "127.0.0.1", *durable, *login, *options]
 
     if IMAGE in local_images():
         return container(IMAGE, command("redis-server", "/data"), {})
