@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import hrpc_configs
 from hrpc import Consul, Environment, configs, errors, life, log, metrics, service
 from hrpc.database import mysql, redis, sqlalchemy
 from hrpc.database.mysql import MySQL, Result
-from hrpc.testing import DevConsul, provide
+from hrpc.testing import DevConsul, assert_call_error, assert_service_error, managed, provide
 
 
 class OutOfStock(
@@ -228,6 +229,18 @@ async def in_a_caller() -> None:
         assert_type(error.trace, tuple[errors.Hop, ...])
     except grpc.aio.AioRpcError:
         pass
+
+
+async def in_a_test_of_services() -> None:
+    async with managed(server) as manager:
+        await manager.ping(timeout=1)
+        assert_type(manager.services, tuple[str, ...])
+        assert_type(manager.channel, grpc.aio.Channel)
+        manager.send(signal.SIGTERM)
+        error = await manager.ended()
+    assert_type(error, hrpc.HrpcError | None)
+    assert_type(assert_service_error(error, "feed", "run", OSError), OSError)
+    assert_type(assert_call_error(error, OutOfStock, trace=["shop"]), OutOfStock)
 
 
 async def in_a_test() -> None:
