@@ -99,14 +99,14 @@ class Life:
 
     async def left(self) -> list[str]:
         """What it has left behind."""
-        return [*self._processes(), *self._files(), *await self.registrations()]
+        return [*self.processes(), *self._files(), *await self.registrations()]
 
     async def registrations(self) -> list[str]:
         """Its entries at the agent."""
         entries = await asyncio.to_thread(agent.get, self._consul, "/v1/agent/services")
         return [f"registration {key}" for key, entry in entries.items() if entry["Service"] == self.name]
 
-    def _processes(self) -> list[str]:
+    def processes(self) -> list[str]:
         """Those with its name in their environment, which every child of it has as well."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
