@@ -27,7 +27,7 @@ test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
 	@scripts/install-h2load || true
 	@$(BIN)/python -m pytest $(ARGS)
 
-faults: $(INSTALLED) servers ## kill, cut off and restart what services stand on, for half an hour (FAULTS_SECONDS=60 ARGS='-k agent')
+faults: $(INSTALLED) servers ## kill, cut off, restart, block and exhaust services and what they stand on, for hours (FAULTS_SECONDS=60 ARGS='-k agent')
 	@$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
 
 bench: $(INSTALLED) ## compare with other ways to serve and to call; writes docs/*performance.md (ARGS='--part discovery --quick')

@@ -28,7 +28,7 @@ class Case(NamedTuple):
     """What the process exits with."""
 
 
-CASES = [Case(fault, int(fault != "waits")) for fault in (*get_args(AtStart), *get_args(AtStop))]
+CASES = [Case(fault, int(fault != "waits")) for fault in (*get_args(AtStart), "raises", "hangs")]
 ENDED_FROM_OUTSIDE = ("swallows", "blocks")
 """Faults at which the process is ended as it is, at the first step that has one. What a process that is killed leaves,
 others remove: Consul a registration, the next process a socket."""
@@ -80,8 +80,8 @@ async def ended(life: Life, step: str, case: Case) -> Ended:
         "waits": "has stopped",
         "raises": f"of the stop, {step}",
         "hangs": f"{step}: not done within {STOP['step_limit']:g} s",
-        "swallows": step,
-        "blocks": "time.sleep(FOREVER)",
+        "swallows": "the stop hangs",
+        "blocks": "the stop hangs",
     }[case.fault]
     # What ends after the log can say nothing.
     if told not in life.process.output and step != "log flushed":
