@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import pytest
 
 from tests.faults.whole import STOP, Life, Step, Whole
-from tests.faulty import AtStart, AtStop
+from tests.faulty import AtStart
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
