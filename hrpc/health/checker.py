@@ -98,6 +98,7 @@ class Checked:
         finally:
             late = not task.done()
             task.cancel()
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else looks at it then
         if late:
             return f"no answer within {self.checker.timeout:g} s"
         if task.cancelled():

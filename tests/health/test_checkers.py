@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -113,6 +114,26 @@ async def test_a_checker_that_swallows_its_cancellation_is_left_at_its_limit(ask
         assert (await parts(server))["stubborn"] == "no answer within 0.05 s"
         assert (await parts(server))["stubborn"].startswith("it was asked before")
         may_end.set()
+
+
+async def test_what_a_checker_raises_after_its_limit_is_nobodys_fault() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    ended = asyncio.Event()
+
+    async def late() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+            raise ValueError("too late")
+
+    async with a_server() as server:
+        health.check("late", late, timeout=0.05)
+        assert (await parts(server))["late"] == "no answer within 0.05 s"
+        await ended.wait()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_many_probes_ask_a_checker_once() -> None:
