@@ -58,7 +58,7 @@ def _measure(page: Page, names: list[str], given: argparse.Namespace) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], metavar="table", help=", ".join(TABLES))
-    parser.add_argument("--part", choices=PARTS, help="only one of the two; both when not given")
+    parser.add_argument("--part", choices=PARTS, help="only one of them; all when not given")
     parser.add_argument("--quick", action="store_true", help="short runs, to see that all works")
     parser.add_argument("--rounds", type=int, help="of each comparison")
     parser.add_argument("--seconds", type=float, help="of load on one server in one round")

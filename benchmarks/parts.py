@@ -8,6 +8,8 @@ from pathlib import Path
 from benchmarks import comparisons, hot_loop, memory, pieces, startup
 from benchmarks.discovery import calls, changes, lookups, names, pickers, returns
 from benchmarks.discovery.targets import TARGETS as DISCOVERY_TARGETS
+from benchmarks.life import lives, probes
+from benchmarks.life.targets import TARGETS as LIFE_TARGETS
 from benchmarks.page import Page
 from benchmarks.targets import TARGETS
 
@@ -50,5 +52,13 @@ DISCOVERY = Page(
     head=_HERE / "discovery/page.md",
     programs=("consul",),
 )
+LIFE = Page(
+    "life-performance.md",
+    "life.json",
+    {"lives": lives.lives, "probes": probes.probes},
+    LIFE_TARGETS,
+    head=_HERE / "life/page.md",
+    programs=("consul",),
+)
 
-PARTS: Mapping[str, Page] = {"serving": SERVING, "discovery": DISCOVERY}
+PARTS: Mapping[str, Page] = {"serving": SERVING, "discovery": DISCOVERY, "life": LIFE}
