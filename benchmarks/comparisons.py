@@ -9,7 +9,7 @@ from benchmarks import fleet, rounds
 from benchmarks.load import OF_A_CALLER, Answered, Load, put
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
-from benchmarks.variants import BARE, CALLED, ENGINES, FULL, NAIVE, STACK, Variant, with_methods
+from benchmarks.variants import BARE, CALLED, ENGINES, FULL, NAIVE, STACK, WORKED, Variant, with_methods, with_workers
 
 WARM_UP = 100
 """Calls before anything is measured."""
@@ -94,6 +94,22 @@ def streams(plan: Plan) -> Table:
         ENGINES,
         Load(connections=4, streams=4, repeated=100),
     )
+
+
+def workers(plan: Plan) -> list[Table]:
+    """What a second process brings, and costs."""
+    return [
+        _compared(
+            plan,
+            f"workers-{key}",
+            f"Two workers against one: {variant.name}",
+            "32 connections with 4 streams each. The load and the workers share all cores: where there are two, it "
+            "takes from both workers what it would leave to one. Processor time is that of all its processes.",
+            [with_workers(variant, count) for count in (1, 2)],
+            Load(connections=32, streams=4),
+        )
+        for key, variant in WORKED.items()
+    ]
 
 
 def _compared(

@@ -35,7 +35,7 @@ class Instance:
         command = [sys.executable, "-m", module, "--port", str(port), *variant.arguments]
         with output.open("w") as file:
             self._process = subprocess.Popen(
-                machine.pinned(machine.SERVER_CORE, *command),
+                machine.pinned(None if variant.spread else machine.SERVER_CORE, *command),
                 cwd=ROOT,
                 env=environ() | dict(variant.environ),
                 stdin=subprocess.DEVNULL,
@@ -43,14 +43,18 @@ class Instance:
                 stderr=subprocess.STDOUT,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
     def running(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """Seconds of processor time that it has taken so far, in all of its threads."""
-        # What clock_getcpuclockid(3) gives on Linux: Python has no function for other processes.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        """Seconds of processor time that it has taken so far, in all of its threads and processes."""
+        return sum(map(cpu_seconds, with_descendants(self.pid)))
 
     def resident_megabytes(self) -> float:
         """Its memory."""
@@ -71,6 +75,20 @@ class Instance:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that a process has taken so far."""
+    # What clock_getcpuclockid(3) gives on Linux: Python has no function for other processes.
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def with_descendants(pid: int) -> Iterator[int]:
+    """A process, those that it has started, those that these have started, and so on."""
+    yield pid
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            yield from with_descendants(int(child))
 
 
 @contextmanager

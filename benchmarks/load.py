@@ -81,7 +81,10 @@ def put(instance: Instance, load: Load, folder: Path, *, seconds: float = 0, cal
     command.append(f"http://127.0.0.1:{instance.port}{load.path}")
     for _ in range(_ATTEMPTS):
         before = instance.cpu_seconds()
-        output = _output(machine.pinned(machine.LOAD_CORE, *command), _END_LIMIT if seconds else _LONG_LIMIT)
+        output = _output(
+            machine.pinned(None if instance.variant.spread else machine.LOAD_CORE, *command),
+            _END_LIMIT if seconds else _LONG_LIMIT,
+        )
         cpu = instance.cpu_seconds() - before
         if output is not None and _NOTHING not in output:
             rate, succeeded = _read(output, instance.variant.name, load)

@@ -38,9 +38,10 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def pinned(core: int, *command: str) -> list[str]:
-    """The command, held to one core."""
-    return ["taskset", "-c", str(core), *command]
+def pinned(core: int | None, *command: str) -> list[str]:
+    """The command, held to one core, or with None on all that there are."""
+    cores = _CORES if core is None else [core]
+    return ["taskset", "-c", ",".join(map(str, cores)), *command]
 
 
 def _processor() -> str:

@@ -11,7 +11,7 @@ from benchmarks.discovery.targets import TARGETS as DISCOVERY_TARGETS
 from benchmarks.life import lives, probes
 from benchmarks.life.targets import TARGETS as LIFE_TARGETS
 from benchmarks.page import Page
-from benchmarks.targets import TARGETS
+from benchmarks.targets import TARGETS, WORKERS
 
 _HERE = Path(__file__).parent
 
@@ -55,10 +55,10 @@ DISCOVERY = Page(
 LIFE = Page(
     "life-performance.md",
     "life.json",
-    {"lives": lives.lives, "probes": probes.probes},
-    LIFE_TARGETS,
+    {"lives": lives.lives, "probes": probes.probes, "workers": comparisons.workers},
+    (*LIFE_TARGETS, *WORKERS),
     head=_HERE / "life/page.md",
-    programs=("consul",),
+    programs=("consul", "h2load"),
 )
 
 PARTS: Mapping[str, Page] = {"serving": SERVING, "discovery": DISCOVERY, "life": LIFE}

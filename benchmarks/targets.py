@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Table, shown
-from benchmarks.variants import DEFAULT, FULL, FULL_NATIVE, JOINED, NAIVE, TUNED, with_methods
+from benchmarks.variants import DEFAULT, FULL, FULL_NATIVE, JOINED, NAIVE, TUNED, WORKED, with_methods, with_workers
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,15 @@ TARGETS = (
     Target("`import hrpc` beyond `import grpc.aio`, ms", "imports", "hrpc", "beyond grpc.aio", at_most=30),
     Target("start to the first answer, no option chosen", "starts", DEFAULT.name, "time", at_most=2),
     Target("start to the first answer, with Consul, health and metrics", "starts", JOINED.name, "time", at_most=5),
+)
+
+WORKERS = tuple(
+    Target(
+        f"calls per CPU time of two workers against one, {key}",
+        f"workers-{key}",
+        with_workers(variant, 2).name,
+        _PER_CPU,
+        at_least=1 / 1.25,
+    )
+    for key, variant in WORKED.items()
 )

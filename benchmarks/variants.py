@@ -19,6 +19,8 @@ class Variant:
     module: str
     arguments: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    spread: bool = False
+    """Whether it runs on all cores, beside its load, and not on one that is its own."""
 
 
 BARE = Variant("grpc.aio, bare", "grpc_aio")
@@ -38,7 +40,14 @@ WITHOUT = tuple(Variant(f"hrpc without {piece}", "full", ("--without", piece)) f
 
 STACK = (BARE, BARE_TUNED, SYNC, GRPCLIB, NAIVE, NATIVE, FULL, TUNED, FULL_NATIVE, FULL_NATIVE_TUNED, *WITHOUT, NONE)
 CALLED = (BARE, NAIVE, FULL, TUNED, FULL_NATIVE, NONE)
+WORKED = {"grpcio": TUNED, "native": FULL_NATIVE_TUNED}
 ENGINES = (BARE, FULL, TUNED, NATIVE, FULL_NATIVE)
+
+
+def with_workers(variant: Variant, count: int) -> Variant:
+    """The same server with so many processes, spread over all cores."""
+    name = f"{variant.name}: {count} worker{'s' * (count > 1)}"
+    return Variant(name, variant.module, (*variant.arguments, "--workers", str(count)), variant.environ, spread=True)
 
 
 def with_methods(variant: Variant, count: int) -> Variant:

@@ -37,12 +37,13 @@ if __name__ == "__main__":
     parser.add_argument("--tuned", action="store_true", help="uvloop and grpcio's fast settings")
     parser.add_argument("--health", action="store_true")
     parser.add_argument("--default", action="store_true", help="no option but the name and the port")
+    parser.add_argument("--workers", type=int, default=1, help="how many processes serve")
     given = parser.parse_args()
     engine = hrpc.with_engine("grpcio", fast=given.tuned)
     if given.engine == "native":
         engine = hrpc.with_engine("native", allow_unbounded_receive=True)
     loop = hrpc.with_event_loop("uvloop" if given.tuned else "asyncio")
-    options = [*pieces(given.without), engine, loop]
+    options = [*pieces(given.without), engine, loop, hrpc.with_workers(given.workers)]
     if given.health:
         options.append(hrpc.with_health_check(0))
     server(given.port, [] if given.default else options, given.methods).serve()

@@ -49,6 +49,15 @@ async def discovery(parts: Parts, asked: Mapping[str, str]) -> Json:
     }
 
 
+async def discovery_of_workers(parts: Parts, asked: Mapping[str, str]) -> Json:
+    """What each worker says of the services that it follows, by its number; each follows them by itself."""
+    assert parts.workers is not None
+    answers = await parts.workers.ask_all("discovery", dict(asked), timeout=LISTING_LIMIT + 1)
+    silent = {"note": "it does not answer"}
+    said = {str(number): answers.get(number, silent) for number in sorted(parts.workers.current)}
+    return {"server": parts.name, "workers": said}
+
+
 def _snapshot(parts: Parts) -> Json | None:
     if parts.settings.snapshot is None or parts.consul is None:
         return None

@@ -38,8 +38,9 @@ async def health_http(parts: Parts, port: int) -> AsyncIterator[None]:
     from hrpc.health import debug, http  # and with it aiohttp, which takes longer to import than all else of a start
     from hrpc.server import explaining
 
+    discovery = explaining.discovery if parts.workers is None else explaining.discovery_of_workers
     reports = {
-        "/debug/discovery": partial(explaining.discovery, parts),
+        "/debug/discovery": partial(discovery, parts),
         "/debug/registration": partial(explaining.registration, parts),
     }
     routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import fleet, hot_loop
 from benchmarks.answers import WrongAnswer
 from benchmarks.load import Load, put
-from benchmarks.variants import BARE, FULL, NONE, WITHOUT, Variant
+from benchmarks.variants import BARE, FULL, NONE, WITHOUT, Variant, with_workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
 needs_h2load = pytest.mark.skipif(
@@ -25,6 +25,14 @@ def test_a_server_of_hrpc_answers_right_before_and_after(tmp_path: Path) -> None
         instance = instances[FULL.name]
         assert instance.cpu_seconds() > 0
         assert instance.resident_megabytes() > 10
+
+
+def test_the_processor_time_of_a_server_is_that_of_all_of_its_processes(tmp_path: Path) -> None:
+    several = with_workers(FULL, 2)
+    with fleet.running(several, tmp_path) as instance:
+        processes = list(fleet.with_descendants(instance.pid))
+        assert len(processes) == 4  # the master, the nursery and two workers
+        assert instance.cpu_seconds() > max(map(fleet.cpu_seconds, processes))
 
 
 def test_a_server_that_ends_is_reported_with_its_output(tmp_path: Path) -> None:

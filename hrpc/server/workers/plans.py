@@ -9,7 +9,7 @@ from functools import partial
 
 from hrpc import listener
 from hrpc.engine.choice import chosen
-from hrpc.server import discovery, plan
+from hrpc.server import discovery, explaining, plan
 from hrpc.server.parts import Parts
 from hrpc.server.serving import bound
 from hrpc.server.steps import Step
@@ -35,6 +35,8 @@ def of_master(parts: Parts, supervision: Supervision) -> Iterator[Step]:
 def of_worker(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
     """The steps of a process that serves. It listens last: what reaches its port may go to others meanwhile."""
     engine = chosen(parts.settings, shared=True)
+    assert parts.link is not None
+    parts.link.on("discovery", partial(explaining.discovery, parts))
     yield plan.logged(parts)
     if parts.settings.metrics_port is not None:
         yield Step(None, partial(_measured, parts), leaving="metrics told")

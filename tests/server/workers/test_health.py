@@ -181,6 +181,17 @@ async def test_maintenance_that_a_worker_asks_for_is_that_of_the_service(tmp_pat
             assert await _maintenance_checks(consul) == []
 
 
+async def test_what_each_worker_follows_is_told_by_number(tmp_path: Path) -> None:
+    listed = 'hrpc.with_static_services({"users": ["127.0.0.1:1"]})', 'hrpc.with_upstreams("users")'
+    async with fleet(tmp_path, PORT, *listed) as service, aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{service.http('health')}/debug/discovery?service=users") as response:
+            said = await response.json()
+    assert sorted(said["workers"]) == ["1", "2"]
+    for worker in said["workers"].values():
+        [followed] = worker["services"]
+        assert "127.0.0.1:1" in str(followed)
+
+
 async def _maintenance_checks(consul: DevConsul) -> list[Any]:
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://{consul.address}/v1/health/service/tested") as response:
