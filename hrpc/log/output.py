@@ -6,14 +6,17 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 
 class Output:
     """stdout or stderr, whatever it is when something is written."""
 
-    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+    def __init__(self, name: Literal["stdout", "stderr"], *, shared: bool = False) -> None:
+        """`shared`: other processes write lines there as well."""
         self._name = name
+        self._shared = shared
 
     def takes(self, size: int) -> bool:
         """Whether so many bytes can be written now without waiting for a reader.
@@ -38,7 +41,8 @@ class Output:
                 stream.write(data.decode())
                 stream.flush()
             else:
-                _write(number, data)
+                for piece in _whole_lines(data) if self._shared else (data,):
+                    _write(number, piece)
         except (OSError, ValueError):
             return False
         return True
@@ -53,6 +57,16 @@ def _descriptor(stream: Any) -> int | None:
         return stream.fileno()
     except (OSError, ValueError):
         return None
+
+
+def _whole_lines(data: bytes) -> Iterator[bytes]:
+    """The lines, together in pieces that a pipe takes as a whole, so that those of others do not get between (POSIX,
+    ``write``: up to PIPE_BUF bytes). A line that is longer is a piece of its own."""
+    rest = data
+    while rest:
+        end = rest.rfind(b"\n", 0, select.PIPE_BUF) + 1 or rest.find(b"\n") + 1 or len(rest)
+        yield rest[:end]
+        rest = rest[end:]
 
 
 def _write(number: int, data: bytes) -> None:

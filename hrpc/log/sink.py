@@ -50,7 +50,7 @@ def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") 
     human = _is_terminal()
     server = said_of(environment, runtime.server_name, runtime.worker)
     calls = HumanFormat(runtime.worker) if human else JsonFormat(server)
-    writer = Writer(Output("stderr" if human else "stdout"), calls.dropped)
+    writer = Writer(Output("stderr" if human else "stdout", shared=runtime.worker is not None), calls.dropped)
     sink = writer.write if human else _JsonSink(writer, server)
     text = partial(_human_format, runtime.worker) if human else _message_only
     # Values of variables can be secrets, and can take long to print.

@@ -137,7 +137,7 @@ class Server:
         from hrpc.server.workers.master import Master
         from hrpc.server.workers.supervision import patience
 
-        with nursery.opened(partial(self._live_as_worker, count), patience(self._settings.stop)) as line:
+        with nursery.opened(partial(self._live_as_worker, count), patience(self._settings)) as line:
             self._run_blocking(None, partial(Master, line=line, count=count))
 
     @overload

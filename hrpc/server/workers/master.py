@@ -12,7 +12,7 @@ from hrpc.server.steps import Step
 from hrpc.server.workers import plans
 from hrpc.server.workers.births import Births
 from hrpc.server.workers.health import HealthOfAll
-from hrpc.server.workers.supervision import Supervision
+from hrpc.server.workers.supervision import Supervision, patience
 from hrpc.server.workers.workers import Workers
 
 
@@ -26,7 +26,7 @@ class Master(Running):
         super().__init__(settings, recorder, job, reports=reports)
         workers = self.parts.workers = Workers(count)
         HealthOfAll(self.parts.health, workers, self.maintenance)
-        self._supervision = Supervision(workers, Births(line), settings.stop, self.request_stop)
+        self._supervision = Supervision(workers, Births(line), patience(settings), self.request_stop)
 
     def request_restart(self) -> None:
         """Replaces the workers, one after the other: new ones read their certificates and settings again."""

@@ -25,6 +25,9 @@ from hrpc.engine.own_socket import remove_left_by
 Begin = Callable[[int, int, socket.socket], int]
 """The life of a worker: its number, the port to serve on, its end of the line to the master; gives its exit code."""
 
+_OF_WORKERS = (signal.SIGHUP, signal.SIGUSR1)
+"""Signals that do not end a service: in a worker they are what they were before the fork."""
+
 MESSAGE = 4096
 """Bytes of a message at most; they are a few dozen."""
 
@@ -51,14 +54,15 @@ class _Nursery:
         self._begin = begin
         self._patience = patience
         self._workers: set[int] = set()
+        self._before: dict[signal.Signals, Any] = {}
         # A child that ends rings, through the signal that the system sends then.
         self._bell, self._ringer = os.pipe()
 
     def live(self) -> int:
         # What the master gets from a terminal or from a supervisor, all processes of its group get as well: it is the
         # master that says what follows from it.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, *_OF_WORKERS):
+            self._before[number] = signal.signal(number, signal.SIG_IGN)
         named("hrpc-nursery")
         # So that what is there already stays shared with the workers.
         gc.collect()
@@ -114,9 +118,9 @@ class _Nursery:
         self._line.close()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            # Not ignored as here, which programs that it starts would inherit; nor deadly, as by default.
-            signal.signal(number, lambda *_: None)
+        # Those that end it stay ignored until it takes them: nothing of it has begun.
+        for number in _OF_WORKERS:
+            signal.signal(number, self._before[number])
         for end in (self._bell, self._ringer):
             os.close(end)
 

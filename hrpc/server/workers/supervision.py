@@ -11,7 +11,7 @@ from functools import partial
 from loguru import logger
 
 from hrpc.errors import WorkerError
-from hrpc.option import StopSettings
+from hrpc.option import Settings
 from hrpc.server.workers import link
 from hrpc.server.workers.births import NURSERY_GONE, Births
 from hrpc.server.workers.deaths import Deaths
@@ -21,23 +21,32 @@ from hrpc.server.workers.workers import Workers
 SETTLED = 1.0
 """Seconds in which the master gets the signal that a worker has got, when both were meant."""
 
+_NO_LIMIT = 24 * 3600.0
+_STEPS = 3
+"""Steps of hrpc's own that may take all of their time; those that belong to each other end together."""
+
 LAST_WORDS = 1.0
 """Seconds to read what a worker that has ended had still said: a process that it has started may hold the line."""
 
 
-def patience(stop: StopSettings) -> float:
+def patience(settings: Settings) -> float:
     """Seconds after which a worker that was told to stop is killed: by then only one that hangs has not ended."""
-    return stop.grace + 4 * stop.step_limit + 2.0
+    hosted = settings.hosted
+    waits = max(settings.stop.grace, (hosted.max_shutdown or _NO_LIMIT) if hosted.services else 0.0)
+    own = (settings.plugins, settings.databases, settings.post_run, settings.exit_listeners)
+    steps = _STEPS + sum(map(len, own))
+    return waits + steps * settings.stop.step_limit + 2.0
 
 
 class Supervision:
     """Keeps the workers serving."""
 
-    def __init__(self, workers: Workers, births: Births, stop: StopSettings, give_up: Callable[[str], None]) -> None:
-        """`give_up` is told once why the workers cannot serve any more, and is to end the context of `serving`."""
+    def __init__(self, workers: Workers, births: Births, patience: float, give_up: Callable[[str], None]) -> None:
+        """`patience`: seconds that a worker has to end when it is told to. `give_up` is told once why none can
+        serve any more, and is to end the context of `serving`."""
         self._workers = workers
         self._births = births
-        self._stop = stop
+        self._patience = patience
         self._give_up = give_up
         self._deaths = Deaths()
         self._port = 0
@@ -220,7 +229,7 @@ class Supervision:
 
     async def _ended(self, workers: set[Worker]) -> None:
         """Waits for the end of workers that were told to stop; kills those that hang."""
-        limit = patience(self._stop)
+        limit = self._patience
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 for worker in workers:

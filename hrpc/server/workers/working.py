@@ -48,8 +48,11 @@ class Working(Running):
                         task.cancel()
 
     def request_stop(self, reason: str) -> None:
-        """Asks the master to stop all of the service: that is what whoever calls it here means."""
-        self._line.tell("stop", reason)
+        """Asks the master to stop all of the service, as whoever calls it here means; ends alone when it has failed."""
+        if self.parts.hosted.error is None:
+            self._line.tell("stop", reason)
+        else:
+            super().request_stop(reason)
 
     def signalled(self, name: str) -> None:
         """The master decides what follows: whoever ends all processes at once has told it as well."""

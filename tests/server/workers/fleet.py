@@ -35,9 +35,6 @@ async def block(request, context):
     import time
     os.write(1, b"blocked\\n")
     time.sleep(float(request))
-
-async def die(request, context):
-    os._exit(3)
 """
 
 
@@ -141,14 +138,15 @@ async def fleet(
     before: str = "",
     after: str = "",
     environ: Mapping[str, str] | None = None,
+    methods: str = "",
 ) -> AsyncIterator[Fleet]:
     """Two workers, when they serve."""
     chosen = (
         'hrpc.with_engine("native", allow_unbounded_receive=True)' if engine == "native" else "hrpc.with_workers(2)"
     )
     path = script(folder, LOCAL, "hrpc.with_workers(2)", chosen, *options, before=BEFORE + before, after=after)
-    methods = "add_echo(server, Who=who, Hold=hold, StopAll=stop_all, Block=block, Die=die)"
-    path.write_text(path.read_text().replace("add_echo(server)", methods))
+    added = f"add_echo(server, Who=who, Hold=hold, StopAll=stop_all, Block=block, {methods})"
+    path.write_text(path.read_text().replace("add_echo(server)", added))
     async with running(path, environ) as process:
         found = Fleet(process)
         try:

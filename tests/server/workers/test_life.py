@@ -6,14 +6,20 @@ import asyncio
 import json
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
 
 from hrpc import listener
+from hrpc.testing import DevConsul
 from tests.echo import call
+from tests.eventually import eventually
+from tests.load import load
 from tests.process import running, script
 from tests.server.workers.fleet import LOCAL, fleet
 
@@ -111,3 +117,52 @@ async def test_a_port_that_is_taken_is_told_of_as_without_workers(tmp_path: Path
         async with running(script(tmp_path, option), {"HRPC_WORKERS": "2"}) as process:
             assert await process.ended() == 1
             await process.says(f"gRPC: 127.0.0.1:{port} is in use by another process")
+
+
+async def test_lines_of_several_workers_stay_whole(tmp_path: Path) -> None:
+    many = "async def many(request, context):\n    for _ in range(200): logger.info('x' * 300)\n    return b''\n"
+    before = f"from loguru import logger\n{many}"
+    async with fleet(tmp_path, before=before, methods="Many=many") as service:
+        async with AsyncExitStack() as stack:
+            channels = [await stack.enter_async_context(service.channel()) for _ in range(6)]
+            await asyncio.gather(*(call(channel, "Many", timeout=20) for channel in channels))
+        await service.says('xxx"', times=1200)
+        service.process.send(signal.SIGTERM)
+        assert await service.ended() == 0
+        await service.process.says("tested has stopped")
+    lines = [json.loads(line) for line in service.process.output.splitlines()]
+    assert sum(line["msg"] == "x" * 300 for line in lines) == 1200
+    assert {line["worker"] for line in lines if line["msg"] == "x" * 300} == {1, 2}
+
+
+@ENGINES
+async def test_a_service_is_one_in_consul(tmp_path: Path, engine: str) -> None:
+    async with DevConsul() as devconsul:
+        await _one_in_consul(tmp_path, engine, devconsul)
+
+
+async def _one_in_consul(tmp_path: Path, engine: str, devconsul: DevConsul) -> None:
+    consul = f'hrpc.with_consul(Consul(address="{devconsul.address}"))'
+    stop = "hrpc.with_graceful_stop(drain_delay=1.0)"
+    async with fleet(tmp_path, consul, stop, "hrpc.with_health_check(port=0)", engine=engine) as service:
+        entries = await listed(devconsul.address)
+        assert [entry["Service"]["Port"] for entry in entries] == [service.port]
+        async with service.channel() as channel, load(channel, loops=2) as calls:
+            await calls.goes_on(50)
+            service.process.send(signal.SIGTERM)
+
+            async def left() -> bool:
+                return not await listed(devconsul.address)
+
+            await eventually(left)
+            calls.end()
+        assert await service.ended() == 0
+        assert not calls.failed
+
+
+async def listed(agent: str) -> list[dict[str, Any]]:
+    """The instances that Consul lists."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://{agent}/v1/health/service/tested") as answer:
+            found: list[dict[str, Any]] = await answer.json()
+            return found
