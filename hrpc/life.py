@@ -55,9 +55,14 @@ def worker() -> int | None:
     return None if runtime is None else runtime.worker
 
 
+def exit_hooks(runtime: _runtime.Runtime) -> list[Hook]:
+    """The exit hooks of a life, as they were registered."""
+    return [*_runtime.early_exit_hooks, *runtime.exit_hooks]
+
+
 async def run_exit_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
     """Runs all exit hooks, `limit` seconds for each; gives the errors."""
-    hooks = [*_runtime.early_exit_hooks, *runtime.exit_hooks]
+    hooks = exit_hooks(runtime)
     runtime.exit_hooks.clear()
     return await _run_all("exit hook", hooks[::-1], limit)
 

@@ -44,6 +44,10 @@ class AuditLog:
     async def __aexit__(self, *_: object) -> None:
         await self._writer.flushed()
 
+    def close(self, limit: float) -> None:
+        """Writes what is left, for at most `limit` seconds; for a process that ends at once. Any thread may do it."""
+        self._writer.close(limit)
+
     @property
     def dropped(self) -> int:
         """Lines of the log that were not written, because nobody read them for too long."""

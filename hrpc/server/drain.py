@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from math import inf
 
 from loguru import logger
 
 from hrpc.abc import Engine
+from hrpc.option import Settings
 from hrpc.server import in_flight
 from hrpc.server.parts import Parts
 
@@ -22,6 +24,16 @@ async def noticed(delay: Callable[[], float], hurry: asyncio.Event) -> AsyncIter
             await hurry.wait()
 
 
+def longest(settings: Settings) -> float:
+    """Seconds that a step of a stop may take whose waits are its own, whichever that is."""
+    s = settings.stop
+    # A master has some patience with its workers, which go through several steps after their drain.
+    found = settings.drain_delay + s.grace + 5 * s.step_limit
+    if not settings.hosted.services:
+        return found
+    return inf if settings.hosted.max_shutdown is None else found + settings.hosted.max_shutdown
+
+
 async def drain(engine: Engine, parts: Parts) -> None:
     """Refuses new calls, waits for the running ones, and cancels them after the grace or in a hurry."""
     grace = parts.settings.stop.grace
@@ -32,6 +44,7 @@ async def drain(engine: Engine, parts: Parts) -> None:
         await asyncio.wait({hurrying, draining}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             _tell_who_is_cancelled(parts)
+            parts.watch.expect("drain", parts.settings.stop.step_limit)
             await engine.stop(0)
         await draining
     finally:

@@ -23,6 +23,7 @@ from hrpc.server.control import Control
 from hrpc.server.hosting.services import Services
 from hrpc.server.pools import Pools
 from hrpc.server.progress import StartProgress
+from hrpc.server.watch import Watch
 from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory
 from hrpc.tasks import Background
@@ -57,6 +58,7 @@ class Parts:
         self.runtime.values[leaving.slot] = self.draining
         self.pools = Pools(self.runtime, self.health)
         self.measures = Measures()
+        self.watch = Watch()
         self.hurry = asyncio.Event()
         """Set when the stop is to wait for nobody."""
         self.hosted = Services(settings.hosted, settings.stop.step_limit, self.hurry)

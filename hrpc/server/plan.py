@@ -158,7 +158,9 @@ async def _exit_hooks(parts: Parts, errors: list[Exception]) -> AsyncIterator[No
     try:
         yield
     finally:
-        errors += await life.run_exit_hooks(parts.runtime, parts.settings.stop.step_limit)
+        limit = parts.settings.stop.step_limit
+        parts.watch.expect("exit hooks", limit * (1 + len(life.exit_hooks(parts.runtime))))
+        errors += await life.run_exit_hooks(parts.runtime, limit)
 
 
 @asynccontextmanager

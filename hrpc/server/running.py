@@ -16,6 +16,7 @@ from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
+from hrpc.server.drain import longest
 from hrpc.server.job import Job
 from hrpc.server.parts import Parts
 from hrpc.server.plan import plan
@@ -65,6 +66,8 @@ class Running:
             return
         logger.info("{} stops: {}", self.name, reason)
         self._stopping.set()
+        stop = self.settings.stop
+        self.parts.watch.expect("the beginning of the stop", stop.grace + stop.step_limit)
         if not self.started.is_set() or self._job is not None:
             self.interrupted = not self._finished
             if self._interruptible:
@@ -191,7 +194,10 @@ class Running:
         return ", ".join(f"{what} {port}" for what, port in ports.items() if port is not None)
 
     async def _leave(self) -> None:
-        await self._steps.leave_all()
+        limits, watch = self.settings.stop, self.parts.watch
+        # A step with waits of its own expects something else when its wait is another one.
+        await self._steps.leave_all(watch.expect, longest(self.settings))
+        watch.expect("the end of the event loop", limits.step_limit)
         for error in self._steps.errors:
             logger.error("{}: {}", self.name, _told(error))
         if self._stopping.is_set() or self.started.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from hrpc.server.job import Job
     from hrpc.server.running import Running
+    from hrpc.server.watch import Watch
 
 T = TypeVar("T")
 
@@ -327,18 +327,26 @@ class Server:
 
     def _run_blocking(self, job: Job | None, life: Callable[..., Running] | None = None) -> Any:
         _check_no_loop()
-        with asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
-            code, running = runner.run(self._live_with_signals(job, life))
+        from hrpc.server.watch import Watch
+
+        # Around the runner, which waits for tasks and threads before it closes the event loop.
+        with Watch().opened() as watch, asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
+            code, running = runner.run(self._live_with_signals(watch, job, life))
         if running.exit is not None:
             raise running.exit
         if code:
             raise SystemExit(code)
         return running.result
 
-    async def _live_with_signals(self, job: Job | None, life: Callable[..., Running] | None) -> tuple[int, Running]:
+    async def _live_with_signals(
+        self, watch: Watch, job: Job | None, life: Callable[..., Running] | None
+    ) -> tuple[int, Running]:
+        from hrpc.server import signals
+
         running, living = self._begin(job, life, reports=True)
+        running.parts.watch = watch
         try:
-            with _Signals(running):
+            with signals.taken(running):
                 await asyncio.wait({living})
         finally:
             self._running, self._life = None, None
@@ -368,32 +376,3 @@ def _check_no_loop() -> None:
     except RuntimeError:
         return
     raise AlreadyRunning("an event loop runs here already: use `async with server:` inside of it")
-
-
-class _Signals:
-    """Turns signals into what they ask of a server, and gives them back at the end."""
-
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._loop = asyncio.get_running_loop()
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self._handle(number, self._running.signalled, number.name)
-        self._handle(signal.SIGHUP, self._running.request_restart)
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            self._loop.remove_signal_handler(number)
-            if before is not None:  # a handler that was not set from Python cannot be set from it
-                signal.signal(number, before)
-
-    def _handle(self, number: signal.Signals, handler: Callable[..., None], *args: object) -> None:
-        before = signal.getsignal(number)
-        if number is signal.SIGHUP and before is signal.SIG_IGN:
-            return  # nohup: a terminal that closes means nothing
-        # Only the main thread can take signals; a server in another one is stopped by whoever started it.
-        with suppress(RuntimeError, ValueError):
-            self._loop.add_signal_handler(number, handler, *args)
-            self._before[number] = before

@@ -32,7 +32,7 @@ class Stack(NamedTuple):
     frames: tuple[str, ...]
 
     def __str__(self) -> str:
-        head = self.name if self.number == 1 else f"{self.number} × {self.name}"
+        head = self.name if self.number == 1 else f"{self.number} x {self.name}"
         return "\n  ".join([head, *self.frames])
 
 

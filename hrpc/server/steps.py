@@ -63,13 +63,18 @@ class Steps:
             raise StartError(step.name or step.left_as, error, self.start.place) from error
         self._entered.append(_Entered(step.left_as, manager, self._limit if step.limited else None))
 
-    async def leave_all(self) -> None:
-        """Leaves the steps, last one first; what goes wrong is put into `errors`."""
+    async def leave_all(self, expect: Callable[[str, float], None], most: float) -> None:
+        """Leaves the steps, last one first; what goes wrong is put into `errors`.
+
+        `expect` is told of each, with the seconds that it may take; `most` are those of a step that has no limit here.
+        """
         self.stop = Timeline()
         count = sum(bool(step.name) for step in self._entered)
         while self._entered:
             step = self._entered.pop()
             began = time.monotonic()
+            if step.name:
+                expect(step.name, most if step.limit is None else step.limit)
             await self._leave(step, f"step {len(self.stop.done) + 1}/{count}")
             if step.name:
                 self.stop.add(step.name, began)
