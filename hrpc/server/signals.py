@@ -22,6 +22,7 @@ from hrpc.server.watch import MARGIN, Expected
 LAST_LINES = 1.0
 """Seconds for the last lines of the log, when the process is ended."""
 
+_SECOND = 2
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -46,11 +47,12 @@ class _Signals:
         self._loop = asyncio.get_running_loop()
         self._activity = Activity(running.parts)
         self._before: dict[signal.Signals, Any] = {}
-        self._noticed = False
-        """Whether a signal to stop has come that the event loop has not taken note of."""
+        self._stops = 0
+        """Signals to stop that have come."""
+        self._unheard = 0
+        """Those of them that the event loop has not taken note of."""
         self._before_it: Expected | None = None
-        """What was expected before that signal."""
-        self._is_another = False
+        """What was expected before the first of these."""
 
     def take(self) -> None:
         """Sets the handlers, where they can be set."""
@@ -75,11 +77,15 @@ class _Signals:
             return
         if number == signal.SIGUSR1:
             self._activity.tell("SIGUSR1")
-        elif number in _STOP and not self._noticed:
-            self._before_it, self._noticed = watch.expected, True
+        elif number in _STOP:
+            if not self._unheard:
+                self._before_it = watch.expected
+            self._unheard += 1
+            self._stops += 1
             # The first may wait for as long as a call that runs: it may be one that blocks the loop.
-            limit = stop.step_limit if self._is_another else stop.grace + stop.step_limit
-            watch.expect(f"taking note of {signal.Signals(number).name}", limit)
+            limit = stop.grace + stop.step_limit if self._stops == 1 else stop.step_limit
+            if self._unheard == 1 or self._stops == _SECOND:
+                watch.expect(f"taking note of {signal.Signals(number).name}", limit)
 
     def late(self, expected: Expected) -> None:
         """The stop hangs; the process ends after this."""
@@ -97,8 +103,8 @@ class _Signals:
             if self._running.parts.watch.listen():
                 # Whoever asked the loop for a signal since then has taken all of them from the watch.
                 self.noticed(number)
-            if self._noticed:
-                self._noticed, self._is_another = False, True
+            if self._unheard:
+                self._unheard = 0
                 self._running.parts.watch.expect_again(self._before_it)
             handler()
 
