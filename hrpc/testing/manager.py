@@ -16,7 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 from hrpc.errors import HrpcError, NotRunning
 from hrpc.health.ping import PATH
 from hrpc.server import Server
-from hrpc.server.server import _Signals
+from hrpc.server.signals import taken
 
 
 class Managed:
@@ -70,7 +70,7 @@ class Managed:
     async def _signals(self) -> AsyncIterator[None]:
         running = self.server._running
         assert running is not None
-        with _Signals(running):
+        with taken(running):
             self._takes_signals = threading.current_thread() is threading.main_thread()
             try:
                 yield
