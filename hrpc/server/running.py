@@ -50,12 +50,16 @@ class Running:
         self._finished = False
         self._interruptible = False
         self._life: asyncio.Task[Any] | None = None
-        self.parts.hosted.stop_server = self.shut_down
+        self.parts.hosted.stop_server = self.failed
 
     def shut_down(self, reason: str) -> None:
         """Asks for the stop, unless it is under way already."""
         if not self._stopping.is_set():
             self.request_stop(reason)
+
+    def failed(self, reason: str) -> None:
+        """Asks for the stop of the service, and its exit code 1, because a part of this life has failed."""
+        self.shut_down(reason)
 
     def request_stop(self, reason: str) -> None:
         """Asks for the stop; when it is under way, for one that waits for nobody."""

@@ -60,6 +60,7 @@ class Supervision:
         self._was_asked = False
         workers.on("signalled", self._signalled)
         workers.on("stop", self._asked_to_stop)
+        workers.on("fail", self._told_of_failure)
 
     def request_reload(self) -> None:
         """Asks for all workers to be replaced, one after the other."""
@@ -129,6 +130,8 @@ class Supervision:
                     await worker.link.closed.wait()
         self._workers.all.discard(worker)
         worker.enter(State.ENDED)
+        if self._ending.is_set() and worker.was_ready and worker.failure is not None and self._failure is None:
+            self._failure = f"{worker}: {worker.failure}"  # its stop was not clean, and so that of the service
         for callback in self._workers.when_gone:
             callback(worker)
         if worker is self._workers.current.get(worker.number) and worker is not self._being_replaced:
@@ -202,6 +205,9 @@ class Supervision:
         if not self._was_asked:
             self._was_asked = True
             self._give_up(f"{worker}: {reason}")
+
+    async def _told_of_failure(self, worker: Worker, reason: str) -> None:
+        self._fail(f"{worker}: {reason}")
 
     async def _notice_loss(self) -> None:
         await self._births.lost.wait()

@@ -54,6 +54,10 @@ class Working(Running):
         else:
             super().request_stop(reason)
 
+    def failed(self, reason: str) -> None:
+        """The master stops all of the service, and exits with 1."""
+        self._line.tell("fail", reason)
+
     def signalled(self, name: str) -> None:
         """The master decides what follows: whoever ends all processes at once has told it as well."""
         self._line.tell("signalled", name)
