@@ -14,6 +14,7 @@ from tests.eventually import eventually
 from tests.server.workers.fleet import fleet
 
 BESIDE = """
+from contextlib import asynccontextmanager
 import hrpc_http
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -23,7 +24,11 @@ class Beside:
     def __init__(self, id, workers):
         self.id, self.workers = id, workers
 
-    async def setup(self): ...
+    @asynccontextmanager
+    async def setup(self):
+        yield
+        if os.environ.get("UNCLEAN") and self.id == "first":
+            raise ZeroDivisionError
 
     async def run(self):
         os.write(1, f"{self.id} runs in {hrpc.worker()}\\n".encode())
@@ -72,6 +77,16 @@ async def test_a_service_runs_in_each_worker_or_in_the_first_and_http_shares_its
             said = re.findall(rf"^(\w+) {end} in (\d)$", service.process.output, re.MULTILINE)
             assert sorted(said) == [("all", "1"), ("all", "2"), ("first", "1")]
         listener.unused("test", "127.0.0.1", free_port, "")
+
+
+async def test_a_service_of_one_worker_that_is_not_released_well_makes_the_exit_code_1(
+    tmp_path: Path, free_port: int
+) -> None:
+    environ = WITH_PLUGIN | {"UNCLEAN": "1"}
+    async with fleet(tmp_path, beside(free_port), before=BESIDE, environ=environ) as service:
+        service.process.send(signal.SIGTERM)
+        assert await service.ended() == 1
+        assert "shutdown failed: service 'first': ZeroDivisionError" in service.process.output
 
 
 async def test_a_service_that_fails_in_one_worker_ends_all_of_them_with_1(tmp_path: Path, free_port: int) -> None:
