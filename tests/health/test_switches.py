@@ -17,6 +17,12 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 TOKEN = "0123456789abcdef"
 
+both_engines = pytest.mark.parametrize(
+    "engine",
+    [hrpc.with_engine("grpcio"), hrpc.with_engine("native", allow_unbounded_receive=True)],
+    ids=["grpcio", "native"],
+)
+
 
 async def test_a_closed_kind_fails_whatever_its_checkers_say_until_it_is_opened(
     capsys: pytest.CaptureFixture[str],
@@ -90,8 +96,9 @@ async def test_text_names_what_is_wrong_and_with_verbose_what_is_well() -> None:
             assert await get(server, path) == (503, f"[+]server ok\n[-]switch closed: by hand\n{kind} failed\n")
 
 
-async def test_who_watches_over_grpc_is_told_of_the_switch_and_calls_are_served_on() -> None:
-    async with a_server() as server, grpc.aio.insecure_channel(server.address) as channel:
+@both_engines
+async def test_who_watches_over_grpc_is_told_of_the_switch_and_calls_are_served_on(engine: hrpc.Option) -> None:
+    async with a_server(engine) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watches = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", SERVICE)]
         assert [(await watch.read()).status for watch in watches] == [SERVING, SERVING]
@@ -104,8 +111,9 @@ async def test_who_watches_over_grpc_is_told_of_the_switch_and_calls_are_served_
             watch.cancel()
 
 
-async def test_one_service_can_say_that_it_wants_no_calls() -> None:
-    async with a_server() as server, grpc.aio.insecure_channel(server.address) as channel:
+@both_engines
+async def test_one_service_can_say_that_it_wants_no_calls(engine: hrpc.Option) -> None:
+    async with a_server(engine) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         whole, one, new = (
             stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", SERVICE, "orders.v1.Reports")
@@ -135,8 +143,9 @@ async def test_a_thread_of_the_server_tells_those_who_watch() -> None:
         watch.cancel()
 
 
-async def test_probes_can_be_asked_over_grpc_by_the_name_of_their_kind() -> None:
-    async with a_server() as server, grpc.aio.insecure_channel(server.address) as channel:
+@both_engines
+async def test_probes_can_be_asked_over_grpc_by_the_name_of_their_kind(engine: hrpc.Option) -> None:
+    async with a_server(engine) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         health.check("no", lambda: False, kind="liveness")
         found = {kind: (await stub.Check(health_pb2.HealthCheckRequest(service=kind))).status for kind in Kind}
