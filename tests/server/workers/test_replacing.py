@@ -1,4 +1,4 @@
-"""SIGHUP replaces the workers one after the other, and loses no call."""
+"""SIGHUP replaces the workers one after the other, and running calls end in the old ones."""
 
 from __future__ import annotations
 
