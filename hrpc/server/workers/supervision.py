@@ -58,6 +58,8 @@ class Supervision:
         self._being_replaced: Worker | None = None
         self._failure: str | None = None
         self._was_asked = False
+        self._unclean: list[str] = []
+        """The workers that served, and whose stop with that of the service was not clean."""
         workers.on("signalled", self._signalled)
         workers.on("stop", self._asked_to_stop)
         workers.on("fail", self._told_of_failure)
@@ -89,6 +91,8 @@ class Supervision:
             errors = group
         if errors is not None or self._failure is not None:
             raise WorkerError(self._failure or str(_first(errors)))
+        if self._unclean:
+            raise WorkerError(f"not all have stopped cleanly: {'; '.join(self._unclean)}; the log says why")
 
     async def _begin_all(self) -> None:
         for number in range(1, self._workers.count + 1):
@@ -128,6 +132,8 @@ class Supervision:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if worker.code is None else LAST_WORDS):
                     await worker.link.closed.wait()
+        if self._ending.is_set() and worker.was_ready and worker.code:
+            self._unclean.append(f"{worker}: {worker.end}")
         self._workers.all.discard(worker)
         worker.enter(State.ENDED)
         if self._ending.is_set() and worker.was_ready and worker.failure is not None and self._failure is None:

@@ -66,6 +66,16 @@ async def test_a_second_signal_makes_all_workers_wait_for_nobody(tmp_path: Path)
         assert await service.ended() == 0
 
 
+async def test_a_worker_whose_stop_is_not_clean_makes_that_of_the_service_unclean(tmp_path: Path) -> None:
+    after = "def close():\n    if hrpc.worker() == 2:\n        raise OSError('disk gone')\nlife.when_exit(close)"
+    async with fleet(tmp_path, after=after) as service:
+        service.process.send(signal.SIGTERM)
+        assert await service.ended() == 1
+        await service.process.says("not all have stopped cleanly: worker 2")
+        await service.process.says("raised by exit hook close")
+    assert "Traceback" not in service.process.output
+
+
 async def test_a_signal_to_all_processes_at_once_is_one_stop(tmp_path: Path) -> None:
     async with fleet(tmp_path) as service, service.channel() as channel:
         held = asyncio.ensure_future(call(channel, "Hold", b"0.5"))
