@@ -121,6 +121,7 @@ hrpc.health.open("readiness")
 hrpc.health.set_serving("shop.Orders", False)
 metrics.register_counter("paid", "Orders that were paid.", labels=("currency",))
 metrics.register_gauge("queue", "Orders that wait.")
+metrics.register_gauge("queues", "Orders that wait.", workers="sum")
 metrics.register_histogram("items", "Items of an order.", ["currency"], buckets=range(1, 5))
 
 

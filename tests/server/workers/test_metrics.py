@@ -193,8 +193,8 @@ async def test_lines_of_a_worker_carry_its_number_and_those_of_the_master_none(t
 
 async def test_limits_are_divided_among_workers(tmp_path: Path) -> None:
     limits = "hrpc.with_concurrency_limit(3)", "hrpc.with_rate_limit(1000, burst=10)"
-    tell = 'print("limits", server.settings.concurrency.server, server.settings.rate_limits.server, flush=True)'
-    hook = f"hrpc.life.when_exit(lambda: {tell})"
+    told = "limits {server.settings.concurrency.server} {server.settings.rate_limits.server}"
+    hook = f'hrpc.life.when_exit(lambda: os.write(1, f"{told}\\n".encode()))'
     async with fleet(tmp_path, *limits, after=hook) as service:
         service.process.send(signal.SIGTERM)
         assert await service.ended() == 0
