@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import grpc.aio
 import pytest
@@ -15,7 +16,11 @@ import pytest
 import hrpc
 from hrpc import Priority, life
 from hrpc.errors import NotRunning, OptionError, StartError, StepTimeout, StopError
+from hrpc.log.audit import AuditLog
 from hrpc.option import fold
+from hrpc.rpc.recorder import Recorder
+from hrpc.server.parts import Parts
+from hrpc.server.plan import plan
 from tests.echo import call
 from tests.process import running, script
 from tests.server.recorded import Recorded, a_server
@@ -219,3 +224,17 @@ async def test_a_long_step_is_told_in_the_log_and_to_whoever_asks_how_far_the_st
     await server.stop()
     with pytest.raises(NotRunning):
         _ = server.port
+
+
+async def test_the_places_of_steps_in_the_documents_are_those_of_the_example() -> None:
+    from examples.orders.app import server
+
+    parts = Parts(server.settings, Recorder())
+    parts.audit = cast(AuditLog, object())
+    names = [step.name for step in plan(parts, []) if step.name]
+    told = {
+        (int(number), int(count), name)
+        for path in ("README.md", "docs/life.md")
+        for number, count, name in re.findall(r"^orders.*\[step (\d+)/(\d+)\] (\w+)", Path(path).read_text(), re.M)
+    }
+    assert told == {(names.index(name) + 1, len(names), name) for name in ("mysql", "upstreams")}
