@@ -319,7 +319,7 @@ async def test_a_variable_that_cannot_be_is_an_error_of_the_start(
     with pytest.raises(StartError) as error:
         async with a_server(hrpc.with_tracing()):
             pass
-    assert str(error.value).startswith(f"tracing: {message}")
+    assert f"] tracing: {message}" in str(error.value)
 
 
 async def test_an_exporter_whose_package_is_missing_is_named_with_what_to_install(
