@@ -128,9 +128,9 @@ async def closed(provider: TracerProvider, exporters: Sequence[Watched], limit: 
         if not closing.done():
             if not is_known and not trouble.is_set():
                 logger.warning("tracing: the collector did not take the last spans within {:g} s; they are lost", limit)
-            for exporter in exporters:
-                await in_daemon_thread(exporter.shutdown)
-            await asyncio.wait({closing}, timeout=_GIVING_UP)
+            # One that is sending may not come back from it either; what waits for all of this is about to give up too.
+            given_up = {in_daemon_thread(exporter.shutdown) for exporter in exporters}
+            await asyncio.wait({closing, *given_up}, timeout=min(_GIVING_UP, limit / 8))
     finally:
         waiting.cancel()
         for exporter in exporters:
