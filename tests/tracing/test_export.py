@@ -200,14 +200,14 @@ async def test_a_collector_that_never_answers_does_not_hold_the_stop(
     async with collecting() as collector:
         collector.open.clear()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
-        async with a_server(hrpc.with_graceful_stop(step_limit=1)) as server:
+        async with a_server(hrpc.with_graceful_stop(step_limit=3)) as server:
             work()
             began = time.monotonic()
             await server.stop()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 5
         assert collector.asked.is_set()
         collector.open.set()
-    assert "tracing: the collector did not take the last spans within 0.8 s; they are lost" in capsys.readouterr().out
+    assert "tracing: the collector did not take the last spans within 2.4 s; they are lost" in capsys.readouterr().out
 
 
 async def test_the_console_gets_one_line_of_json_for_each_span(
