@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 
 QUICK = {
+    "drain": "Has a running service leave without losing a call.",
     "probe": "Asks a running service how it is: startup, liveness or readiness.",
 }
 """What the commands do that are run beside a service; each is a module here, whose ``run`` takes its arguments."""

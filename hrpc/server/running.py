@@ -16,6 +16,7 @@ from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
+from hrpc.server import commands
 from hrpc.server.drain import longest
 from hrpc.server.job import Job
 from hrpc.server.parts import Parts
@@ -51,6 +52,7 @@ class Running:
         self._interruptible = False
         self._life: asyncio.Task[Any] | None = None
         self.parts.hosted.stop_server = self.failed
+        commands.add_to(self)
 
     def shut_down(self, reason: str) -> None:
         """Asks for the stop, unless it is under way already."""
