@@ -1,0 +1,92 @@
+"""``hrpc drain``: a running service leaves as at a signal, and who waits is told how it goes and when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import grpc.aio
+
+from tests.echo import call
+from tests.process import running, script
+
+LOCAL = 'hrpc.with_listen_port(0, host="127.0.0.1")'
+HOLDS = """
+gate = asyncio.Event()
+async def holds(request, context):
+    print("entered", flush=True)
+    await gate.wait()
+    return request
+async def opens(request, context):
+    gate.set()
+    return request
+"""
+
+
+async def drain(folder: Path, *arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hrpc.cli", "drain", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"HRPC_RUN_DIR": str(folder), "PYTHONPATH": "."},
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+def service(folder: Path) -> Path:
+    path = script(folder, LOCAL, before=HOLDS)
+    path.write_text(path.read_text().replace("add_echo(server)", "add_echo(server, Holds=holds, Opens=opens)"))
+    return path
+
+
+def run_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+async def test_a_service_drains_and_who_waits_is_told_how_it_goes_until_it_has_ended(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    async with running(service(tmp_path), {"HRPC_RUN_DIR": str(folder)}) as process:
+        port = (
+            (await process.says("serves on port")).partition("serves on port ")[2].partition('"')[0].partition(",")[0]
+        )
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            held = asyncio.ensure_future(call(channel, "Holds", b"kept"))
+            await process.says("entered")
+            code, said = await drain(folder, "--name", "tested", "--wait", "--timeout", "2")
+            assert (code, "has not ended in time" in said or "gave no answer within" in said) == (1, True)
+            assert "drains: 1 calls in flight" in said
+            waiting = asyncio.create_task(drain(folder, "--pid", str(process.pid), "--wait"))
+            process.send(signal.SIGTERM)
+            code, said = await waiting
+            await asyncio.gather(held, return_exceptions=True)
+        assert (code, "has ended, after " in said) == (0, True)
+        assert await process.ended() == 0
+    await process.says("tested stops: hrpc drain")
+
+
+async def test_without_waiting_it_returns_while_the_service_leaves(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    async with running(service(tmp_path), {"HRPC_RUN_DIR": str(folder)}) as process:
+        await process.says("serves on port")
+        code, said = await drain(folder)
+        assert (code, said) == (0, f"tested (pid {process.pid}) drains\n")
+        assert await process.ended() == 0
+    code, said = await drain(folder)
+    assert (code, said.startswith("drain: no service runs here")) == (1, True)
+
+
+async def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys; from hrpc import cli; cli.run_quick('drain', []); print(*sys.modules)"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"HRPC_RUN_DIR": str(tmp_path / "none"), "PYTHONPATH": "."},
+    )
+    output, _ = await process.communicate()
+    assert not {"grpc", "click", "aiohttp", "loguru", "asyncio"} & set(output.decode().split())
