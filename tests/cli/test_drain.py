@@ -26,14 +26,18 @@ async def opens(request, context):
 
 
 async def drain(folder: Path, *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
+    process = await started(folder, *arguments)
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def started(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hrpc.cli", "drain", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={"HRPC_RUN_DIR": str(folder), "PYTHONPATH": "."},
     )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
 
 
 def service(folder: Path) -> Path:
@@ -57,14 +61,16 @@ async def test_a_service_drains_and_who_waits_is_told_how_it_goes_until_it_has_e
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             held = asyncio.ensure_future(call(channel, "Holds", b"kept"))
             await process.says("entered")
-            code, said = await drain(folder, "--name", "tested", "--wait", "--timeout", "2")
+            code, said = await drain(folder, "--name", "tested", "--wait", "--timeout", "4")
             assert (code, "has not ended in time" in said or "gave no answer within" in said) == (1, True)
             assert "drains: 1 calls in flight" in said
-            waiting = asyncio.create_task(drain(folder, "--pid", str(process.pid), "--wait"))
+            waiting = await started(folder, "--pid", str(process.pid), "--wait")
+            assert waiting.stdout is not None
+            assert b"drains: 1 calls in flight" in await waiting.stdout.readline()
             process.send(signal.SIGTERM)
-            code, said = await waiting
+            output, _ = await waiting.communicate()
             await asyncio.gather(held, return_exceptions=True)
-        assert (code, "has ended, after " in said) == (0, True)
+        assert (waiting.returncode, b"has ended, after " in output) == (0, True)
         assert await process.ended() == 0
     await process.says("tested stops: hrpc drain")
 
