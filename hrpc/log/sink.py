@@ -16,6 +16,7 @@ from loguru import logger
 
 from hrpc import _runtime
 from hrpc.log.audit_line import AuditFormat, HumanFormat, JsonFormat, said_of
+from hrpc.log.file_output import FileOutput
 from hrpc.log.output import Output
 from hrpc.log.times import BEIJING, PACIFIC, TIME
 from hrpc.log.trace import current_trace
@@ -41,16 +42,22 @@ class Log(NamedTuple):
 
 
 @contextmanager
-def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") -> Iterator[Log]:
-    """Sends what loguru and the standard library log to this process' output, while the context lasts."""
+def installed(
+    runtime: _runtime.Runtime, environment: str, level: str = "INFO", file: str | None = None
+) -> Iterator[Log]:
+    """Sends what loguru and the standard library log to this process' output, or to `file`, while the context lasts."""
 
     def is_ours(_: object) -> bool:
         return _runtime.current() in (runtime, None)
 
-    human = _is_terminal()
+    human = file is None and _is_terminal()
     server = said_of(environment, runtime.server_name, runtime.worker)
     calls = HumanFormat(runtime.worker) if human else JsonFormat(server)
-    writer = Writer(Output("stderr" if human else "stdout", shared=runtime.worker is not None), calls.dropped)
+    output = Output("stderr" if human else "stdout", shared=runtime.worker is not None)
+    if file is not None:
+        output = written = FileOutput(file, output)
+        runtime.restart_hooks.insert(0, written.reopen)
+    writer = Writer(output, calls.dropped)
     sink = writer.write if human else _JsonSink(writer, server)
     text = partial(_human_format, runtime.worker) if human else _message_only
     # Values of variables can be secrets, and can take long to print.
@@ -64,6 +71,8 @@ def installed(runtime: _runtime.Runtime, environment: str, level: str = "INFO") 
         with suppress(ValueError):
             logger.remove(number)
         writer.close(_LAST_LINES)
+        if isinstance(output, FileOutput):
+            output.close()
 
 
 def _is_terminal() -> bool:

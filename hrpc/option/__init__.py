@@ -16,6 +16,7 @@ from hrpc.option.errors import with_error_details, with_not_found
 from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
 from hrpc.option.hosted import with_ping, with_services
 from hrpc.option.life import with_post_run, with_pre_run, with_start_limit
+from hrpc.option.log_file import with_log_file
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -117,6 +118,7 @@ __all__ = [
     "with_interceptors",
     "with_keepalive",
     "with_listen_port",
+    "with_log_file",
     "with_max_streams",
     "with_message_limits",
     "with_metrics",

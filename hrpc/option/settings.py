@@ -224,6 +224,7 @@ class Settings:
     hedging: HedgingSettings = field(default_factory=HedgingSettings)
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
+    log_file: str | None = None
     tracing: TracingSettings | None = None
     workers: WorkerCount = 1
 

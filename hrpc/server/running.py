@@ -114,7 +114,8 @@ class Running:
         """Lives. Raises what kept it from starting, what its job raised, `ManagerError` when
         hosted services failed, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
-        with sink.installed(self.parts.runtime, self.settings.environment) as log, self.parts.runtime.attached():
+        runtime, s = self.parts.runtime, self.settings
+        with sink.installed(runtime, s.environment, file=s.log_file) as log, runtime.attached():
             self.parts.audit = AuditLog(log.writer, log.calls, self.settings.audit)
             failure = await self._start_and_run()
             await self._leave()

@@ -99,6 +99,7 @@ server = hrpc.new_server(
     hrpc.with_hedging(["shop.Prices/Get"], delay=0.02, attempts=2),
     hrpc.with_balancer("p2c", slow_start=10, services={"carts": hrpc.BalancerSettings("consistent_hash", "user-id")}),
     hrpc.with_circuit_breaker(failures=0.5, window=10, per="method"),
+    hrpc.with_log_file(Path("/var/log/orders.log")),
     hrpc.with_audit_log(sample=0.1, payloads=True, redact=["card_number"]),
     hrpc.with_message_limits(receive=1024, send=1024),
     hrpc.with_keepalive(time=10, timeout=2.0, idle=30, age=55, age_grace=5),
