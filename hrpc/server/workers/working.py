@@ -48,14 +48,11 @@ class Working(Running):
                         task.cancel()
 
     def request_stop(self, reason: str) -> None:
-        """Asks the master to stop all of the service, as whoever calls it here means; ends alone when it has failed."""
-        if self.parts.hosted.error is None:
-            self._line.tell("stop", reason)
-        else:
-            super().request_stop(reason)
+        """Asks the master to stop all of the service: that is what whoever calls it here means."""
+        self._line.tell("stop", reason)
 
     def failed(self, reason: str) -> None:
-        """The master stops all of the service, and exits with 1."""
+        """A hosted service has ended before it was to: the master stops all of the service, and exits with 1."""
         self._line.tell("fail", reason)
 
     def signalled(self, name: str) -> None:
