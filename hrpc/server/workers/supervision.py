@@ -136,8 +136,6 @@ class Supervision:
             self._unclean.append(f"{worker}: {worker.end}")
         self._workers.all.discard(worker)
         worker.enter(State.ENDED)
-        if self._ending.is_set() and worker.was_ready and worker.failure is not None and self._failure is None:
-            self._failure = f"{worker}: {worker.failure}"  # its stop was not clean, and so that of the service
         for callback in self._workers.when_gone:
             callback(worker)
         if worker is self._workers.current.get(worker.number) and worker is not self._being_replaced:
