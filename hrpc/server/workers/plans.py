@@ -13,7 +13,7 @@ from hrpc.server import discovery, explaining, plan
 from hrpc.server.parts import Parts
 from hrpc.server.serving import bound
 from hrpc.server.steps import Step
-from hrpc.server.workers.supervision import Supervision
+from hrpc.server.workers.supervision import Supervision, patience
 
 _OPTION = "hrpc.with_listen_port"
 
@@ -72,6 +72,8 @@ async def _kept(parts: Parts, supervision: Supervision) -> AsyncIterator[None]:
     assert parts.port is not None
     async with supervision.serving(parts.port, parts.hurry):
         yield
+        # The stops of the workers, from their drain to the last of their steps.
+        parts.watch.expect("the end of the workers", patience(parts.settings) + parts.settings.stop.step_limit)
 
 
 @asynccontextmanager

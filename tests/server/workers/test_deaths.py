@@ -164,24 +164,3 @@ async def test_a_process_that_a_worker_has_started_keeps_nobody_waiting(tmp_path
             for pid in filter(lives, sleepers):
                 os.kill(pid, signal.SIGKILL)
         assert len(sleepers) == 3
-
-
-async def test_a_worker_whose_hosted_service_fails_ends_and_is_followed(tmp_path: Path) -> None:
-    before = (
-        "class Failing:\n"
-        "    id = 'failing'\n"
-        "    workers = 'one'\n"
-        "    async def setup(self): pass\n"
-        "    async def run(self):\n"
-        f"        while not os.path.exists({str(tmp_path / 'broken')!r}): await asyncio.sleep(0.01)\n"
-        f"        os.unlink({str(tmp_path / 'broken')!r})\n"
-        "        raise RuntimeError('the queue is gone')\n"
-    )
-    async with fleet(tmp_path, "hrpc.with_services(Failing())", before=before) as service:
-        first = (await service.all_answer())[1]
-        (tmp_path / "broken").touch()
-        assert "the queue is gone" in await service.process.says("worker 1 (process")
-        await service.become(without=first)
-        assert sorted(await service.all_answer()) == [1, 2]
-        service.process.send(signal.SIGTERM)
-        assert await service.ended() == 0
