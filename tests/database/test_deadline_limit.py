@@ -57,7 +57,7 @@ def test_without_a_deadline_and_after_it() -> None:
 
 async def test_the_server_stops_at_the_deadline_and_the_connection_stays(open_mysql: Open, table: str) -> None:
     """Nothing runs on for a caller who is gone; what is in time is as ever."""
-    pool = await open_mysql(max_open_conns=1)
+    pool = await open_mysql(max_open_conns=1, deadline_limit=True)
     db = pool.client
     before = await db.query_one("SELECT CONNECTION_ID() AS id")
     token = in_call(0.1)
@@ -72,13 +72,13 @@ async def test_the_server_stops_at_the_deadline_and_the_connection_stays(open_my
         context.leave(token)
 
 
-async def test_it_can_be_turned_off(open_mysql: Open) -> None:
-    """For proxies that look at the first word of a statement."""
-    db = (await open_mysql(deadline_limit=False)).client
+async def test_it_has_to_be_asked_for(open_mysql: Open) -> None:
+    """It costs the server time, and proxies look at the first word of a statement."""
+    db = (await open_mysql()).client
     token = in_call(60)
     try:
         assert (await db.query_one("SELECT @@max_statement_time AS s"))["s"] == 0
-        limited = (await open_mysql()).client
+        limited = (await open_mysql(deadline_limit=True)).client
         assert 59 < (await limited.query_one("SELECT @@max_statement_time AS s"))["s"] < 61
     finally:
         context.leave(token)

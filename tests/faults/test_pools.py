@@ -235,7 +235,10 @@ async def test_the_server_works_on_nothing_that_nobody_waits_for(
     longest = 0.0
     async with mysql.new(**login(own_mariadb, max_open_conns=1)).open(None) as other:
         db: Any = other.client
-        async with serving(mysql.new(**login(own_mariadb, max_open_conns=4)), Heavy=heavy) as (_, channel):
+        async with serving(mysql.new(**login(own_mariadb, max_open_conns=4, deadline_limit=True)), Heavy=heavy) as (
+            _,
+            channel,
+        ):
             for _ in range(min(rounds, 10)):
                 ends = await asyncio.gather(
                     *(call(channel, "Heavy", timeout=0.5) for _ in range(4)), return_exceptions=True

@@ -19,6 +19,7 @@ from hrpc import Consul, configs, service
 from hrpc.database import mysql, redis
 from hrpc.database.mysql.statements import described
 from hrpc.database.redis.commands import Traced, named
+from hrpc.health.checker import Kind
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
 from tests.tracing.conftest import Spans
@@ -182,7 +183,7 @@ async def test_health_checks_of_databases_are_no_spans(
     common = (hrpc.with_server_name("traced"), hrpc.with_listen_port(0, host="127.0.0.1"), spans.option())
     async with hrpc.new_server(*common, hrpc.with_databases(*databases)) as server:
         assert server._running is not None
-        assert (await server._running.parts.health.readiness()).ready
+        assert (await server._running.parts.health.ask(Kind.READINESS)).well
     assert spans.ended == []
 
 

@@ -55,9 +55,9 @@ class MySQLSettings(Settings):
     max_lifetime: float = setting(SECONDS, 3600.0)
     """What a connection may live; an hour is well below the 8 of MySQL's ``wait_timeout``."""
 
-    deadline_limit: bool = setting(BOOLEAN, True)
+    deadline_limit: bool = setting(BOOLEAN, False)
     """Whether the server is told, with each statement, when the deadline of the call is, so that it works no longer for
-    nobody. Only for what reads on MySQL; a proxy that tells reads by their first word may want it off."""
+    nobody. It costs the server some time for each statement; on MySQL it is for what reads only."""
     tls: bool = setting(BOOLEAN, False)
     """Whether to speak TLS; so it is with any of the following. A server without it is refused."""
     tls_ca: str | None = setting(PATH, None)
