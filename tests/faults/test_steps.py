@@ -40,33 +40,37 @@ class Ended(NamedTuple):
     wrong: list[str]
 
 
+@pytest.mark.parametrize("workers", [None, 2], ids=["alone", "workers"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.fault)
 async def test_whichever_step_has_the_fault_the_service_ends_says_which_and_leaves_nothing(
-    whole: Whole, case: Case, figures: Callable[..., None]
+    whole: Whole, case: Case, workers: int | None, figures: Callable[..., None]
 ) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(step: str) -> Ended:
-        async with places, whole.life(fault=f"{case.fault}: {step}") as life:
+        async with places, whole.life(workers=workers, fault=f"{case.fault}: {step}") as life:
             return await ended(life, step, case)
 
-    steps = [step for step in await all_steps(whole) if case.fault != "hangs" or step.limited]
+    steps = [step for step in await all_steps(whole, workers) if case.fault != "hangs" or step.limited]
     at_start = case.fault in get_args(AtStart)
     names = [name for step in steps if (name := (step.name or step.left_as) if at_start else step.left_as)]
-    ends = await asyncio.gather(*(one(name) for name in names))
-    figures(fault=case.fault, steps=len(ends), longest_s=max(end.seconds for end in ends))
+    ends = await asyncio.gather(*(one(name) for name in dict.fromkeys(names)))
+    figures(fault=case.fault, workers=workers or 0, steps=len(ends), longest_s=max(end.seconds for end in ends))
     wrong = [end for end in ends if end.wrong]
     assert not wrong, f"{len(wrong)} of {len(ends)}, the first: {wrong[0]}"
     assert max(end.seconds for end in ends) <= ENDS_WITHIN
 
 
-async def all_steps(whole: Whole) -> list[Step]:
-    async with whole.life() as life:
+async def all_steps(whole: Whole, workers: int | None) -> list[Step]:
+    async with whole.life(workers=workers) as life:
         return await life.steps()
 
 
 async def ended(life: Life, step: str, case: Case) -> Ended:
-    await life.process.says({"fails": "begins", "waits": "fault"}.get(case.fault, "started in"))
+    if case.fault in get_args(AtStart):
+        await life.process.says("fault" if case.fault == "waits" else "begins")
+    else:
+        await life.started()
     began = time.monotonic()
     if case.fault != "fails":
         life.process.send(signal.SIGTERM)

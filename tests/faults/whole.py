@@ -84,9 +84,11 @@ class Life:
         self._consul = consul
 
     async def steps(self) -> list[Step]:
-        """The steps that it is about to take."""
-        line = await self.process.says("steps [")
-        return [Step(*step) for step in json.loads(line.removeprefix("steps "))]
+        """The steps that it has taken until it serves, and those of its workers."""
+        await self.started()
+        lines = [line for line in self.process.output.splitlines() if line.startswith("steps [")]
+        steps = [Step(*step) for line in lines for step in json.loads(line.removeprefix("steps "))]
+        return list(dict.fromkeys(steps))
 
     async def started(self) -> str:
         """Waits until it serves; gives the line that says so. Workers have no ports for probes, and say it earlier."""
