@@ -32,7 +32,7 @@ class Mixed:
         self._target = target
         self._direct = grpc.aio.insecure_channel(target)
         self._found = found
-        self._urls = (f"{health}/", f"{health}/healthx/readiness", f"{metrics}/metrics")
+        self._urls = (f"{health}/", f"{health}/healthx/liveness", f"{metrics}/metrics")
         self._process = process
         self._ended = asyncio.Event()
 

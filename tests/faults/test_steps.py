@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import pytest
 
 from tests.faults.whole import STOP, Life, Step, Whole
-from tests.faulty import AtStart
+from tests.faulty import AtStart, AtStop
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -28,7 +28,7 @@ class Case(NamedTuple):
     """What the process exits with."""
 
 
-CASES = [Case(fault, int(fault != "waits")) for fault in (*get_args(AtStart), "raises", "hangs")]
+CASES = [Case(fault, int(fault != "waits")) for fault in (*get_args(AtStart), *get_args(AtStop))]
 ENDED_FROM_OUTSIDE = ("swallows", "blocks")
 """Faults at which the process is ended as it is, at the first step that has one. What a process that is killed leaves,
 others remove: Consul a registration, the next process a socket."""
