@@ -129,9 +129,9 @@ async def test_a_run_that_returns_by_itself_is_an_error_as_well() -> None:
     assert isinstance(caught.value.of("one")[0].error, RunEnded)
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
 @pytest.mark.parametrize("stage", ["setup", "run", "release"])
-async def test_a_crash_becomes_a_panic_error_and_the_loop_goes_on(stage: str, raised: BaseException) -> None:
+async def test_a_crash_becomes_a_panic_error_and_the_loop_goes_on(stage: str, raised: type[BaseException]) -> None:
     def crashes() -> None:
         raise raised
 
@@ -141,7 +141,7 @@ async def test_a_crash_becomes_a_panic_error_and_the_loop_goes_on(stage: str, ra
                 await server.wait_for_shutdown()
     (error,) = caught.value.of("one")
     assert isinstance(error.error, PanicError)
-    assert isinstance(error.error.__cause__, type(raised))
+    assert isinstance(error.error.__cause__, raised)
 
 
 async def test_errors_of_all_stages_are_found_as_their_types() -> None:
