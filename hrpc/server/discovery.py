@@ -12,7 +12,7 @@ from hrpc import configs, service
 from hrpc.abc import Discovery
 from hrpc.configs.center import Configs
 from hrpc.errors import ConsulError
-from hrpc.option import Consul, Settings
+from hrpc.option import Consul
 from hrpc.server.parts import Parts
 from hrpc.server.snapshot import snapshot_of
 from hrpc.service.channels import Channels
@@ -53,7 +53,7 @@ async def discovering(parts: Parts) -> AsyncIterator[None]:
     """Makes the directory of a server with Consul, a list of services, or both; lets go of what is not used."""
     s = parts.settings
     assert parts.connections is not None
-    async with _found(s, parts.consul) as discovery, asyncio.TaskGroup() as tasks:
+    async with _found(parts) as discovery, asyncio.TaskGroup() as tasks:
         channels = Channels(s, parts.connections, parts.outgoing)
         channels.measure(parts.measures)
         parts.directory = Directory(discovery, channels, s.environment, s.target)
@@ -67,7 +67,8 @@ async def discovering(parts: Parts) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _found(settings: Settings, consul: Discovery | None) -> AsyncIterator[Discovery]:
+async def _found(parts: Parts) -> AsyncIterator[Discovery]:
+    settings, consul = parts.settings, parts.consul
     if settings.static_services is None:
         assert consul is not None
         yield consul
@@ -75,6 +76,7 @@ async def _found(settings: Settings, consul: Discovery | None) -> AsyncIterator[
     from hrpc import static
 
     async with static.opened(settings.static_services, settings.environment) as listed:
+        parts.runtime.restart_hooks.insert(0, listed.renew)
         yield listed if consul is None else static.Preferred(listed, consul)
 
 

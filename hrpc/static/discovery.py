@@ -87,6 +87,10 @@ class StaticDiscovery:
         self._followed: dict[Selection, StaticInstances] = {}
         services.callbacks.append(self._turn)
 
+    async def renew(self) -> None:
+        """Looks now whether the list has changed."""
+        await self._services.renew()
+
     def lists(self, name: str) -> bool:
         """Whether a service is in the list."""
         return name in self._services.listed

@@ -35,6 +35,9 @@ class ListedServices:
         """Seconds since the list was last seen to be this one."""
         return 0.0
 
+    async def renew(self) -> None:
+        """It is as it was."""
+
 
 class FileServices(ListedServices):
     """The list in a JSON file; `follow` keeps it up to date."""
@@ -53,16 +56,20 @@ class FileServices(ListedServices):
         """Looks for changes until cancelled. A file that is gone, or wrong, changes nothing."""
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL)
-            try:
-                listed = await asyncio.to_thread(self._newer)
-            except OptionError as error:
-                logger.error("{}; the list stays as it was", error)
-                self.error = str(error)
-                continue
-            if self.error is None:
-                self._confirmed = time.monotonic()
-            if listed is not None:
-                self._take(listed)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Looks for a change now."""
+        try:
+            listed = await asyncio.to_thread(self._newer)
+        except OptionError as error:
+            logger.error("{}; the list stays as it was", error)
+            self.error = str(error)
+            return
+        if self.error is None:
+            self._confirmed = time.monotonic()
+        if listed is not None:
+            self._take(listed)
 
     def _take(self, listed: Listed) -> None:
         self.error, self._confirmed = None, time.monotonic()

@@ -84,6 +84,21 @@ async def test_a_file_is_followed(tmp_path: Path) -> None:
         assert service.get("orders").port == 9100
 
 
+async def test_a_file_is_read_at_once_when_the_server_is_told_to_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed, "FOLLOW_INTERVAL", 1000.0)
+    path = tmp_path / "services.json"
+    write(path, {"users": ["127.0.0.1:9000"]})
+    async with a_server(hrpc.with_static_services(path)) as server, asyncio.timeout(20):
+        watching = service.watch("users")
+        await anext(watching)
+        write(path, {"users": ["127.0.0.1:9001"]})
+        assert server._running is not None
+        server._running.request_restart()
+        assert [each.port for each in (await anext(watching)).instances] == [9001]
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
