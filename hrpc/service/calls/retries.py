@@ -52,7 +52,8 @@ class Retries:
         if outcome.did_not_run:
             if made >= self.attempts and not patient:
                 return None
-            found = 0.0 if others and self.attempts > 1 else pause_after(made)
+            # A worker that stops takes up to a tenth of a second to close its connections; then another one is found.
+            found = 0.0 if others and self.attempts > 1 else pause_after(made + 2 if outcome.refused else made)
         elif made < self.attempts and self.idempotent:
             asked = self._asked_for(outcome, attempt)
             if asked is None:

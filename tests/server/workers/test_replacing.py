@@ -11,7 +11,9 @@ import pytest
 
 from tests.echo import call
 from tests.eventually import eventually
+from tests.load import load
 from tests.server.workers.fleet import Fleet, fleet
+from tests.service.calls.fleet import fleet as others
 
 ENGINES = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
@@ -42,6 +44,22 @@ async def test_all_workers_are_new_after_a_hangup_and_running_calls_end_in_the_o
         service.process.send(signal.SIGTERM)
         assert await service.ended() == 0
     assert "died" not in service.process.output
+
+
+async def test_callers_that_know_only_this_one_instance_lose_no_call(tmp_path: Path) -> None:
+    """A call that had not begun is made again, over another connection, to another worker."""
+    async with (
+        fleet(tmp_path) as service,
+        others((service.port,)) as found,
+        load(found.channel, loops=8) as calls,
+    ):
+        for _ in range(2):
+            await calls.goes_on()
+            before = service.workers
+            service.process.send(signal.SIGHUP)
+            await replaced(service, before)
+        await calls.goes_on()
+    assert not calls.failed
 
 
 async def test_what_is_read_at_the_start_is_read_again(tmp_path: Path) -> None:
