@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -124,3 +126,27 @@ async def test_responses_are_compressed_when_asked_for(algorithm: Any) -> None:
         (answer,) = await client.until(ResponseReceived)
         assert answer.headers is not None
         assert dict(answer.headers).get("grpc-encoding") == algorithm
+
+
+async def test_connections_that_began_together_are_closed_apart_and_every_call_ends_well() -> None:
+    lived: list[float] = []
+
+    async def work(request: bytes, _: Any) -> bytes:
+        await asyncio.sleep(0.02)  # calls are under way whenever a connection reaches its age
+        return request
+
+    async def calls(channel: grpc.aio.Channel) -> None:
+        for _ in range(60):
+            assert await call(channel, "Work") == b"x"
+
+    async def gone(channel: grpc.aio.Channel) -> None:
+        assert await call(channel, "Work") == b"x"
+        began = time.monotonic()
+        await left(channel, STATE.READY)
+        lived.append(time.monotonic() - began)
+
+    async with a_server(hrpc.with_keepalive(age=1, age_grace=10), Work=work) as server, AsyncExitStack() as stack:
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(server.address, own)) for _ in range(25)]
+        await asyncio.gather(*map(calls, channels[:5]), *map(gone, channels[5:]))
+    assert max(lived) - min(lived) > 0.05  # gRPC itself spreads them over a tenth of the age, to either side
