@@ -18,7 +18,11 @@ QUICK = {
 def main() -> None:
     """Runs the command that ``sys.argv`` asks for, and exits with its code: 0, 1 for a failure, 2 for a wrong use."""
     if sys.argv[1:2] and sys.argv[1] in QUICK:
-        sys.exit(run_quick(sys.argv[1], sys.argv[2:]))
+        try:
+            sys.exit(run_quick(sys.argv[1], sys.argv[2:]))
+        except KeyboardInterrupt:
+            print("hrpc: interrupted", file=sys.stderr)
+            sys.exit(130)
     from importlib.util import find_spec
 
     if find_spec("click") is None:

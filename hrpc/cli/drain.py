@@ -5,13 +5,13 @@ It is run as a hook before a container ends and by scripts that replace services
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 
+from hrpc.cli import arguments
 from hrpc.cli.reaching import Reached, ReachError, reach
 
 TIMEOUT = 60.0
@@ -19,9 +19,9 @@ ANSWER_LIMIT = 5.0
 """Seconds in which the service has to say that it drains."""
 
 
-def run(arguments: list[str]) -> int:
+def run(given: list[str]) -> int:
     """Runs the command; gives its exit code: 0 when the service drains, or with --wait has ended, else 1."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(given)
     began = time.monotonic()
     try:
         with reach(options.name, options.pid) as reached:
@@ -72,25 +72,13 @@ def _named(reached: Reached) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        "hrpc drain",
-        description="Has a service on this machine leave: not ready, deregistered, running calls end, then it exits. "
+    parser = arguments.parser(
+        "drain",
+        "Has a service on this machine leave: not ready, deregistered, running calls end, then it exits. "
         "Exit code 0: it drains, or with --wait it has ended; 1: not so, or not there.",
     )
-    parser.add_argument("--name", help="the service with this name, where several run")
-    parser.add_argument("--pid", type=int, help="the service with this process id")
     parser.add_argument("--wait", action="store_true", help="until it has ended; meanwhile tells how it goes")
     parser.add_argument(
-        "--timeout", type=_seconds, default=TIMEOUT, help=f"seconds to wait at most, {TIMEOUT:g} by default"
+        "--timeout", type=arguments.seconds, default=TIMEOUT, help=f"seconds to wait at most, {TIMEOUT:g} by default"
     )
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is no time: seconds, more than 0")
-    return seconds

@@ -6,19 +6,20 @@ It is run every few seconds beside the service that it asks, so it imports neith
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from hrpc import run_folder
-from hrpc.cli.reaching import Reached, ReachError, reach
+from hrpc.cli import arguments
+from hrpc.cli.reaching import Reached, ReachError, SeveralError, folders, reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from typing import Any
+    from urllib.parse import SplitResult
 
     from hrpc.health.heartbeat import Beat
 
@@ -28,12 +29,12 @@ _SHARE = 0.9
 """What of the limit the service may take for its answer, which names what it waits for; the rest is for the way."""
 
 
-def run(arguments: list[str]) -> int:
+def run(given: list[str]) -> int:
     """Runs the command; gives its exit code: 0 when all is well, 1 when it is not."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.heartbeat and options.kind != "liveness":
-        parser.error("--heartbeat says nothing but liveness")
+    options = parser.parse_args(given)
+    if (wrong := _misused(options)) is not None:
+        parser.error(wrong)
     try:
         turned = _turned(os.environ.get("HEALTH_STATUS", ""))
         ask = _asked_at if options.address else _asked_file if options.heartbeat else _asked_here
@@ -41,6 +42,17 @@ def run(arguments: list[str]) -> int:
     except ReachError as error:
         return _told(False, f"{options.kind}: {error}")
     return _told(well, f"{options.kind} of {who}: {text}")
+
+
+def _misused(options: Namespace) -> str | None:
+    chosen = options.name is not None or options.pid is not None
+    if chosen + (options.address is not None) + (options.heartbeat is not None) > 1:
+        return "--address, --heartbeat, and --name or --pid each say whom to ask: give one of them"
+    if options.heartbeat is not None and options.kind != "liveness":
+        return "--heartbeat says nothing but liveness"
+    if options.ca is not None and (options.address is None or options.address.scheme != "https"):
+        return "--ca is for an --address with https"
+    return None
 
 
 def _told(well: bool, text: str) -> int:
@@ -60,6 +72,8 @@ def _asked_here(options: Namespace, turned: str | None) -> tuple[str, bool, str]
         with reach(name, pid) as reached:
             name, pid = reached.name, reached.pid
             answer = _answer(reached, options, turned)
+    except SeveralError:
+        raise
     except ReachError:
         # A job may keep its event loop from answering for a while, or have no socket.
         beats = [] if turned or options.kind != "liveness" else _fresh_heartbeats(name, pid)
@@ -80,7 +94,7 @@ def _fresh_heartbeats(name: str | None, pid: int | None) -> list[Beat]:
     from hrpc.health import heartbeat
 
     found: list[Beat] = []
-    for path in run_folder.candidates():
+    for path in folders():
         with suppress(OSError), run_folder.opened(path) as folder:
             for beat in heartbeat.found(folder.path):
                 is_wanted = name in (None, beat.name) and pid in (None, beat.pid)
@@ -105,14 +119,15 @@ def _asked_file(options: Namespace, turned: str | None) -> tuple[str, bool, str]
 def _asked_at(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
     from http.client import HTTPException
 
-    where = options.address
+    where = options.address.geturl()
     try:
         status, body = _requested(options, turned)
     except TimeoutError:
         raise ReachError(f"{where} gave no answer within {options.timeout:g} s") from None
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ReachError(f"{where} does not answer: {reason}") from None
+    except OSError as error:
+        raise ReachError(f"{where} does not answer: {error.strerror or str(error) or type(error).__name__}") from None
+    except HTTPException:
+        raise ReachError(f"{where} answers, but not with HTTP: is it the right port?") from None
     try:
         text = json.loads(body)["msg"]
     except (ValueError, TypeError, KeyError):
@@ -125,13 +140,11 @@ def _asked_at(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
 def _requested(options: Namespace, turned: str | None) -> tuple[int, bytes]:
     from http.client import HTTPConnection, HTTPSConnection
 
-    parts = urlsplit(options.address)
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    parts = options.address
+    host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
     if parts.scheme == "https":
-        import ssl
-
-        trusted = ssl.create_default_context(cafile=options.ca)
-        connection: HTTPConnection = HTTPSConnection(host, port, timeout=options.timeout, context=trusted)
+        context = _trusting(options.ca)
+        connection: HTTPConnection = HTTPSConnection(host, port, timeout=options.timeout, context=context)
     else:
         connection = HTTPConnection(host, port, timeout=options.timeout)
     token = os.environ.get("HRPC_DEBUG_TOKEN")
@@ -148,40 +161,40 @@ def _requested(options: Namespace, turned: str | None) -> tuple[int, bytes]:
         connection.close()
 
 
+def _trusting(certificates: str | None) -> ssl.SSLContext:
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=certificates)
+    except OSError as error:
+        raise ReachError(f"--ca {certificates} cannot be read: {error.strerror or error}") from None
+
+
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        "hrpc probe",
-        description="Asks a service that runs on this machine how it is. Exit code 0: well; 1: not well, or not there.",
-        epilog="HEALTH_STATUS=close hrpc probe readiness lets that probe fail until HEALTH_STATUS=open.",
+    parser = arguments.parser(
+        "probe",
+        "Asks a service that runs on this machine how it is. Exit code 0: well; 1: not well, or not there.",
+        "HEALTH_STATUS=close hrpc probe readiness lets that probe fail until HEALTH_STATUS=open.",
     )
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--name", help="the service with this name, where several run")
-    parser.add_argument("--pid", type=int, help="the service with this process id")
     parser.add_argument(
         "--address", type=_url, help="ask the health port over the network, http://host:port or https://host:port"
     )
     parser.add_argument("--ca", metavar="FILE", help="the certificates to trust for https, instead of the system's")
     parser.add_argument("--heartbeat", metavar="FILE", help="look at the heartbeat that a job writes to this file")
-    parser.add_argument("--timeout", type=_seconds, default=1.0, help="seconds to wait for the answer, 1 by default")
+    parser.add_argument(
+        "--timeout", type=arguments.seconds, default=1.0, help="seconds to wait for the answer, 1 by default"
+    )
     return parser
 
 
-def _url(text: str) -> str:
-    address = text if "://" in text else f"http://{text}"
+def _url(text: str) -> SplitResult:
+    from urllib.parse import urlsplit
+
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         if parts.scheme in _PORTS and parts.hostname and parts.port != 0:
-            return address
+            return parts
     except ValueError:
         pass
     raise ArgumentTypeError(f"{text!r} is no address: http://host:port or https://host:port")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is no time: seconds, more than 0")
-    return seconds

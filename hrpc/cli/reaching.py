@@ -19,6 +19,10 @@ class ReachError(Exception):
     """The service cannot be reached, or does not answer; the message is for the user of a command."""
 
 
+class SeveralError(ReachError):
+    """More than one service is meant."""
+
+
 class Found(NamedTuple):
     """A service that listens."""
 
@@ -70,7 +74,7 @@ class Reached:
 def reach(name: str | None = None, pid: int | None = None) -> Reached:
     """The service with this name and this process id, which may be left out when one alone runs.
 
-    Raises `ReachError` when there is none, or more than one.
+    Raises `ReachError` when there is none, and `SeveralError`.
     """
     found, problems = _search(name, pid)
     if len(found) == 1:
@@ -79,21 +83,28 @@ def reach(name: str | None = None, pid: int | None = None) -> Reached:
         each.connection.close()
     if found:
         several = ", ".join(f"{each.name} (pid {each.pid})" for each in found)
-        raise ReachError(f"{len(found)} services run here, {several}: choose one with --name or --pid")
+        raise SeveralError(f"{len(found)} services run here, {several}: choose one with --name or --pid")
     wanted = "service" if name is None else f"service {name!r}"
     wanted += "" if pid is None else f" with the process id {pid}"
     told = "; ".join(problems) or "it has ended, or runs as another user or with another HRPC_RUN_DIR"
     raise ReachError(f"no {wanted} runs here: {told}")
 
 
+def folders() -> list[str]:
+    """Where services of this machine may be reached, best first. Raises `ReachError` when that is nowhere."""
+    try:
+        found = run_folder.candidates()
+    except OSError as error:
+        raise ReachError(f"no service can be found: {error.strerror or error}") from None
+    if not found:
+        raise ReachError("no service can be found: HRPC_RUN_DIR=none says that none is to be reached so")
+    return found
+
+
 def _search(name: str | None, pid: int | None) -> tuple[list[Found], list[str]]:
     found: list[Found] = []
     problems: list[str] = []
-    try:
-        folders = run_folder.candidates()
-    except OSError as error:
-        return found, [str(error.strerror)]
-    for path in folders:
+    for path in folders():
         if not os.path.lexists(path):
             continue
         try:

@@ -214,6 +214,28 @@ def test_a_job_that_was_killed_is_not_alive_though_its_heartbeat_is_young(comman
     assert (ran.returncode, ran.stderr[:36]) == (1, "liveness: no service runs here: it h")
 
 
+def test_a_job_beside_a_service_does_not_answer_for_it(command: Command, run_dir: str) -> None:
+    process, service = job(command, run_dir), started(command, run_dir)
+    ran = probe(command, "liveness", HRPC_RUN_DIR=run_dir)
+    told = (
+        f"2 services run here, nightly (pid {process.pid}), orders (pid {service.pid}): choose one with --name or --pid"
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"liveness: {told}\n")
+    (command.folder / "enough").touch()
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("relative", "HRPC_RUN_DIR=relative: takes an absolute path, or none"),
+        ("none", "HRPC_RUN_DIR=none says that none is to be reached so"),
+    ],
+)
+def test_a_folder_where_nobody_can_be_is_1_and_one_line(command: Command, named: str, says: str) -> None:
+    ran = probe(command, "liveness", HRPC_RUN_DIR=named)
+    assert (ran.returncode, ran.stderr) == (1, f"liveness: no service can be found: {says}\n")
+
+
 def test_by_address_the_health_port_is_asked(command: Command, run_dir: str) -> None:
     address = health_address(started(command, run_dir))
     for given in (address, f"http://{address}", f"http://{address}/"):
@@ -245,13 +267,18 @@ def test_https_is_trusted_by_the_certificates_that_are_named(command: Command, t
         refused = probe(command, "liveness", "--address", address)
         assert (refused.returncode, "certificate verify failed" in refused.stderr) == (1, True)
         missing = probe(command, "liveness", "--address", address, "--ca", str(tmp_path / "none.pem"))
-        assert (missing.returncode, "No such file" in missing.stderr) == (1, True)
+        told = f"liveness: --ca {tmp_path / 'none.pem'} cannot be read: No such file or directory\n"
+        assert (missing.returncode, missing.stderr) == (1, told)
 
 
 def test_what_is_no_health_port_says_so(command: Command, free_port: int) -> None:
     with answering(b"hello") as server:
         ran = probe(command, "liveness", "--address", f"127.0.0.1:{server.server_port}")
         assert (ran.returncode, "answered 200, but not as a health port does" in ran.stderr) == (1, True)
+    with answering(b"", version="\0\1") as server:
+        ran = probe(command, "liveness", "--address", f"127.0.0.1:{server.server_port}")
+        told = f"liveness: http://127.0.0.1:{server.server_port} answers, but not with HTTP: is it the right port?\n"
+        assert (ran.returncode, ran.stderr) == (1, told)
     ran = probe(command, "liveness", "--address", f"127.0.0.1:{free_port}")
     assert ran.stderr == f"liveness: http://127.0.0.1:{free_port} does not answer: Connection refused\n"
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -271,6 +298,10 @@ def test_what_is_no_health_port_says_so(command: Command, free_port: int) -> Non
         (["liveness", "--address", "ftp://a:1"], "'ftp://a:1' is no address: http://host:port"),
         (["readiness", "--heartbeat", "a"], "--heartbeat says nothing but liveness"),
         (["liveness", "--address", "a:99999"], "'a:99999' is no address"),
+        (["liveness", "--address", "a:1", "--name", "b"], "each say whom to ask: give one of them"),
+        (["liveness", "--heartbeat", "a", "--pid", "1"], "each say whom to ask: give one of them"),
+        (["liveness", "--address", "a:1", "--ca", "b"], "--ca is for an --address with https"),
+        (["liveness", "--ca", "b"], "--ca is for an --address with https"),
     ],
 )
 def test_a_wrong_use_is_2(command: Command, arguments: list[str], says: str) -> None:
@@ -283,32 +314,47 @@ def test_it_is_listed_with_the_other_commands(command: Command) -> None:
     assert "usage: hrpc probe" in probe(command, "--help").stdout
 
 
-@pytest.mark.parametrize("address", [[], ["--address", "http://127.0.0.1:1"]])
-def test_it_imports_neither_grpc_nor_anything_else_that_takes_long(address: list[str], run_dir: str) -> None:
+HEAVY = {"asyncio", "hrpc.errors", "hrpc.option", "hrpc.server", "shutil", "subprocess"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [
+        (["probe", "liveness"], {"urllib.parse", "http.client", "dataclasses", "inspect"}),
+        (["probe", "liveness", "--address", "http://127.0.0.1:1"], set()),
+        (["drain"], {"urllib.parse", "http.client", "dataclasses", "inspect"}),
+    ],
+)
+def test_it_imports_neither_grpc_nor_anything_else_that_takes_long(
+    arguments: list[str], spared: set[str], run_dir: str
+) -> None:
     code = (
-        "import sys, hrpc.cli\n"
-        "sys.argv[1:] = ['probe', 'liveness', *sys.argv[1:]]\n"
+        "import sys\n"
+        f"sys.path.insert(0, {os.getcwd()!r})\n"
+        "import hrpc.cli\n"
         "try: hrpc.cli.main()\n"
         "except SystemExit as end: print(end.code, *sys.modules)"
     )
+    # Without any package that is installed, some of which import modules whenever Python starts.
     ran = subprocess.run(
-        [sys.executable, "-c", code, *address],
+        [sys.executable, "-I", "-S", "-c", code, *arguments],
         env={**os.environ, "HRPC_RUN_DIR": run_dir},
         check=True,
         capture_output=True,
         text=True,
     )
     ended, *loaded = ran.stdout.split()
-    assert ended == "1"
-    heavy = {"grpc", "click", "aiohttp", "loguru", "google.protobuf", "asyncio", "hrpc.errors", "hrpc.option"}
-    assert not heavy & set(loaded)
+    assert (ended, "runs here" in ran.stderr or "does not answer" in ran.stderr) == ("1", True)
+    assert not (HEAVY | spared) & set(loaded)
 
 
 @contextmanager
-def answering(body: bytes) -> Iterator[HTTPServer]:
+def answering(body: bytes, version: str = "HTTP/1.0") -> Iterator[HTTPServer]:
     """An HTTP server that gives this body to everybody."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = version
+
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
