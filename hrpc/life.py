@@ -18,10 +18,13 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from hrpc import _runtime
 from hrpc._runtime import Hook
 from hrpc.errors import StepTimeout
+
+T = TypeVar("T")
 
 
 def when_exit(hook: Hook) -> None:
@@ -133,13 +136,13 @@ def is_async(hook: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__)
 
 
-def in_daemon_thread(function: Callable[[], object]) -> asyncio.Future[object]:
+def in_daemon_thread(function: Callable[[], T]) -> asyncio.Future[T]:
     """Runs a function in a thread of its own, which does not keep the process when it hangs."""
     # The interpreter waits at its exit for the threads of an executor.
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[object] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: object, error: BaseException | None) -> None:
+    def settle(result: Any, error: BaseException | None) -> None:
         if future.done():
             return
         if error is None:

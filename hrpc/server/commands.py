@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hrpc import life
-from hrpc.server.activity import Activity
-
 if TYPE_CHECKING:
     from hrpc.server.running import Running
 
@@ -22,27 +19,24 @@ Answer = Mapping[str, Any]
 def add_to(running: Running) -> None:
     """Adds them to a server; in its event loop."""
     running.parts.control.on("drain", partial(_drain, running))
-    running.parts.control.on("tasks", partial(_tasks, Activity(running.parts)))
+    running.parts.control.on("tasks", partial(_tasks, running))
 
 
 async def _drain(running: Running, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     """Has it stop; with ``progress`` it tells how that goes, until the end of the socket ends this as well."""
     running.shut_down("hrpc drain")
-    yield {"ok": True, "text": _going(running)}
+    yield {"ok": True, "text": await _going(running)}
     while request.get("progress"):
         await asyncio.sleep(TOLD_EVERY)
-        yield {"ok": True, "text": _going(running)}
+        yield {"ok": True, "text": await _going(running)}
 
 
-def _going(running: Running) -> str:
-    parts = running.parts
-    if not parts.draining.is_set():
+async def _going(running: Running) -> str:
+    if not running.parts.draining.is_set():
         return "leaves: callers are to notice"
-    calls = parts.calls.in_flight
-    return f"drains: {calls} calls in flight" if calls else "drains: no call in flight"
+    return f"drains: {await running.calls()}"
 
 
-async def _tasks(activity: Activity, _: Mapping[str, Any]) -> Answer:
+async def _tasks(running: Running, _: Mapping[str, Any]) -> Answer:
     """Tells what runs, as SIGUSR1 has the log tell it."""
-    lines = await life.in_daemon_thread(activity.lines)
-    return {"ok": True, "lines": lines}
+    return {"ok": True, "lines": await running.activity()}

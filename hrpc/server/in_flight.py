@@ -70,6 +70,11 @@ def lines(rows: list[MethodInFlight]) -> list[str]:
     return shown
 
 
+def counted(calls: int) -> str:
+    """How many they are, in words."""
+    return f"{calls} calls in flight" if calls else "no call in flight"
+
+
 def _shown(call: Call, seconds: float) -> RunningCall:
     context = call.context
     return RunningCall(context.trace_id[:_LONGEST], context.server_name[:_LONGEST], call.peer(), seconds)

@@ -16,7 +16,8 @@ from hrpc.log import sink
 from hrpc.log.audit import AuditLog
 from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
-from hrpc.server import commands
+from hrpc.server import commands, in_flight
+from hrpc.server.activity import Activity
 from hrpc.server.drain import longest
 from hrpc.server.job import Job
 from hrpc.server.parts import Parts
@@ -96,6 +97,17 @@ class Running:
             logger.warning("{}: restart hooks do not run while it starts or stops", self.name)
         else:
             self.parts.background.go(self._restart())
+
+    def asked_for_activity(self) -> None:
+        """SIGUSR1 has come, and the log has been told what runs in this process: so it need not wait for the loop."""
+
+    async def activity(self) -> list[str]:
+        """What runs, in lines for people."""
+        return await life.in_daemon_thread(Activity(self.parts).lines)
+
+    async def calls(self) -> str:
+        """How many calls run, in words."""
+        return in_flight.counted(self.parts.calls.in_flight)
 
     async def maintenance(self, reason: str | None) -> None:
         """Takes the server out of rotation, or back in with None. Raises `ConsulError`, and goes on trying."""

@@ -61,7 +61,7 @@ class _Signals:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: a terminal that closes means nothing
             self._handle(signal.SIGHUP, self._running.request_restart)
         if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is the service's own
-            self._handle(signal.SIGUSR1, lambda: None)
+            self._handle(signal.SIGUSR1, self._running.asked_for_activity)
 
     def give_back(self) -> None:
         """Puts back the handlers that were there before."""

@@ -62,11 +62,15 @@ class Births:
 
     def kill(self, pid: int) -> None:
         """Ends a worker at once."""
+        self.send(pid, signal.SIGKILL)
+
+    def send(self, pid: int, number: signal.Signals) -> None:
+        """Sends a signal to a worker; nothing happens when it has ended."""
         if self.lost.is_set():
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
         else:
-            self._ask({"kill": pid})
+            self._ask({"signal": number, "to": pid})
 
     def _ask(self, asked: dict[str, Any], *ends: socket.socket) -> None:
         try:

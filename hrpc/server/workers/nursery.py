@@ -29,7 +29,7 @@ _OF_WORKERS = (signal.SIGHUP, signal.SIGUSR1)
 """Signals that do not end a service: in a worker they are what they were before the fork."""
 
 MESSAGE = 4096
-"""Bytes of a message at most; they are a few dozen."""
+"""Bytes that are read at once; a message has a few dozen, and several may come together."""
 
 
 @contextmanager
@@ -54,6 +54,8 @@ class _Nursery:
         self._begin = begin
         self._patience = patience
         self._workers: set[int] = set()
+        self._asked = b""
+        self._ends: list[int] = []
         self._before: dict[signal.Signals, Any] = {}
         # A child that ends rings, through the signal that the system sends then.
         self._bell, self._ringer = os.pipe()
@@ -90,12 +92,14 @@ class _Nursery:
             return False
         if not data:
             return False
-        for asked in map(json.loads, data.splitlines()):
-            if "kill" not in asked:
-                self._fork(asked, socket.socket(fileno=ends.pop()))
+        self._ends += ends
+        *lines, self._asked = (self._asked + data).split(b"\n")
+        for asked in map(json.loads, lines):
+            if "signal" not in asked:
+                self._fork(asked, socket.socket(fileno=self._ends.pop()))
             # Only one that is not buried: its number cannot belong to anybody else yet.
-            elif asked["kill"] in self._workers:
-                os.kill(asked["kill"], signal.SIGKILL)
+            elif asked["to"] in self._workers:
+                os.kill(asked["to"], asked["signal"])
         return True
 
     def _fork(self, asked: dict[str, Any], end: socket.socket) -> None:

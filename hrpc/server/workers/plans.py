@@ -72,6 +72,7 @@ async def _kept(parts: Parts, supervision: Supervision) -> AsyncIterator[None]:
     assert parts.port is not None
     async with supervision.serving(parts.port, parts.hurry):
         yield
+        parts.draining.begin()
         # The stops of the workers, from their drain to the last of their steps.
         parts.watch.expect("the end of the workers", patience(parts.settings) + parts.settings.stop.step_limit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,7 @@ from loguru import logger
 
 from hrpc.errors import WorkerError
 from hrpc.option import Settings
-from hrpc.server.workers import link
+from hrpc.server.workers import activity, hanging, link
 from hrpc.server.workers.births import NURSERY_GONE, Births
 from hrpc.server.workers.deaths import Deaths
 from hrpc.server.workers.worker import State, Worker
@@ -71,6 +72,11 @@ class Supervision:
         else:
             logger.warning("workers are not replaced while the server starts or stops")
 
+    def send_all(self, number: signal.Signals) -> None:
+        """Sends a signal to all workers that take signals."""
+        for worker in activity.asked(self._workers):
+            self._births.send(worker.pid, number)
+
     @asynccontextmanager
     async def serving(self, port: int, hurry: asyncio.Event) -> AsyncIterator[None]:
         """Serves on `port` until the context ends; then lets the workers end. Raises `WorkerError`."""
@@ -128,7 +134,9 @@ class Supervision:
             linked.set()
             if self._ending.is_set():
                 worker.stop("the service stops")
+            hanging_ends = self._tasks.create_task(self._end_when_it_hangs(worker))
             worker.code = await self._births.ended(worker.pid)
+            hanging_ends.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if worker.code is None else LAST_WORDS):
                     await worker.link.closed.wait()
@@ -140,6 +148,13 @@ class Supervision:
             callback(worker)
         if worker is self._workers.current.get(worker.number) and worker is not self._being_replaced:
             await self._follow(worker)
+
+    async def _end_when_it_hangs(self, worker: Worker) -> None:
+        await hanging.hangs(worker)
+        logger.error("{} hangs: no answer within {:g} s; it tells where, and is killed", worker, hanging.LIMIT)
+        self._births.send(worker.pid, signal.SIGUSR1)
+        await asyncio.sleep(LAST_WORDS)
+        self._births.kill(worker.pid)
 
     async def _follow(self, dead: Worker) -> None:
         """Begins another worker in the place of one that has died."""

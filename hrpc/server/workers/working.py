@@ -12,7 +12,7 @@ from hrpc.option import Settings
 from hrpc.rpc.recorder import Recorder
 from hrpc.server.running import Running
 from hrpc.server.steps import Step
-from hrpc.server.workers import health, link, plans
+from hrpc.server.workers import activity, hanging, health, link, plans
 
 
 class Working(Running):
@@ -34,6 +34,8 @@ class Working(Running):
         async with link.opened(self._end, "the master") as self._line:
             self.parts.link = self._line
             health.say(self.parts.health, self._line)
+            activity.answer(self, self._line)
+            hanging.answer(self._line)
             self._line.on("stop", self._told_to_stop)
             self._line.on("leaving", self._told_to_leave)
             async with asyncio.TaskGroup() as tasks:
