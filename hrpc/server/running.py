@@ -37,8 +37,9 @@ class Running:
         self.name = settings.server_name
         self.started = asyncio.Event()
         self.interrupted = False
+        """Whether the job is ended before its end."""
         self.code = 1
-        """The exit code of a job that is interrupted."""
+        """The exit code then."""
         self.failed_in_job = False
         self.result: Any = None
         self.exit: BaseException | None = None
@@ -76,7 +77,7 @@ class Running:
         stop = self.settings.stop
         self.parts.watch.expect("the beginning of the stop", stop.grace + stop.step_limit)
         if not self.started.is_set() or self._job is not None:
-            self.interrupted = not self._finished
+            self.interrupted = self._job is not None and not self._finished
             if self._interruptible:
                 self._until_stop.reschedule(0)
 

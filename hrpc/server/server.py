@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from socket import socket
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from hrpc.server.job import Job
     from hrpc.server.running import Running
-    from hrpc.server.watch import Watch
 
 T = TypeVar("T")
 
@@ -327,47 +326,23 @@ class Server:
 
     def _run_blocking(self, job: Job | None, life: Callable[..., Running] | None = None) -> Any:
         _check_no_loop()
-        from hrpc.server.watch import Watch
+        from hrpc.server import blocking
 
-        # Around the runner, which waits for tasks and threads before it closes the event loop.
-        with Watch().opened() as watch, asyncio.Runner(loop_factory=_loop_factory(self._settings.event_loop)) as runner:
-            code, running = runner.run(self._live_with_signals(watch, job, life))
-        if running.exit is not None:
-            raise running.exit
-        if code:
-            raise SystemExit(code)
-        return running.result
+        return blocking.run(self._settings.event_loop, partial(self._begun, job, life))
 
-    async def _live_with_signals(
-        self, watch: Watch, job: Job | None, life: Callable[..., Running] | None
-    ) -> tuple[int, Running]:
-        from hrpc.server import signals
-
-        running, living = self._begin(job, life, reports=True)
-        running.parts.watch = watch
+    @contextmanager
+    def _begun(
+        self, job: Job | None, life: Callable[..., Running] | None
+    ) -> Iterator[tuple[Running, asyncio.Task[None]]]:
+        begun = self._begin(job, life, reports=True)
         try:
-            with signals.taken(running):
-                await asyncio.wait({living})
+            yield begun
         finally:
             self._running, self._life = None, None
-        if not living.cancelled() and living.exception() is not None and not running.failed_in_job:
-            return 1, running
-        living.result()
-        return running.code if job is not None and running.interrupted else 0, running
 
 
 def _end(ended: Future[None], _: asyncio.Task[None]) -> None:
     ended.set_result(None)
-
-
-def _loop_factory(kind: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if kind != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            return None
-        return uvloop.new_event_loop
-    return None
 
 
 def _check_no_loop() -> None:
