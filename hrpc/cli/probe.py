@@ -86,7 +86,7 @@ def _asked_here(options: Namespace, turned: str | None) -> tuple[str, bool, str]
 def _answer(reached: Reached, options: Namespace, turned: str | None) -> dict[str, Any]:
     if turned is None:
         return reached.ask(options.kind, timeout=options.timeout, within=options.timeout * _SHARE)
-    reason = "closed by HEALTH_STATUS=close"
+    reason = "by HEALTH_STATUS=close"
     return reached.ask(turned, timeout=options.timeout, kind=options.kind, reason=reason)
 
 

@@ -45,7 +45,7 @@ def check(
     registering.check(name, function, kind, timeout, every)
 
 
-def close(kind: str, reason: str = "closed by the service") -> None:
+def close(kind: str, reason: str = "by the service") -> None:
     """Lets probes of a kind fail, whatever its checkers say. Raises `OptionError`, and `NotRunning`.
 
     While readiness is closed, the gRPC health service says NOT_SERVING. Any thread of the server may close and open.

@@ -23,7 +23,7 @@ from hrpc.option import DebugSettings
 
 Route = Callable[[web.Request], Awaitable[web.Response]]
 _SHORT = {"/startupz": Kind.STARTUP, "/livez": Kind.LIVENESS, "/readyz": Kind.READINESS}
-_CLOSED = "closed over HTTP"
+_CLOSED = "by a request over HTTP"
 
 
 def routes(health: Health) -> Mapping[str, Route]:
@@ -82,8 +82,14 @@ def _switch(health: Health, kind: Kind, settings: DebugSettings, *, opens: bool)
 
 
 def _lines(kind: Kind, answer: Answer) -> str:
-    lines = [f"[+]{name} ok" if said == OK else f"[-]{name} {said}" for name, said in answer.parts.items()]
+    lines = [f"[{_sign(answer, name)}]{name} {said}" for name, said in answer.parts.items()]
     return "\n".join([*lines, f"{kind} {'passed' if answer.well else 'failed'}", ""])
+
+
+def _sign(answer: Answer, name: str) -> str:
+    if name in answer.failing:
+        return "-"
+    return "+" if answer.parts[name] == OK else " "
 
 
 def _json(status: int, wrong: str = "", **more: object) -> web.Response:

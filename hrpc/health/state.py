@@ -41,6 +41,8 @@ class Answer(NamedTuple):
     parts: dict[str, str]
     wrong: str
     """What is wrong, in one line; empty when nothing is."""
+    failing: frozenset[str]
+    """The parts that are wrong; what others say instead of "ok" is told beside."""
 
 
 class Health:
@@ -154,10 +156,11 @@ class Health:
             parts |= {checked.checker.name: said for checked, said in zip(asked, answers, strict=True)}
             if self._elsewhere is not None:
                 parts |= await self._elsewhere(kind, within)
-        wrong = "; ".join(f"{name}: {said}" for name, said in parts.items() if said != OK)
+        failing = frozenset(name for name, said in parts.items() if said != OK)
+        wrong = "; ".join(f"{name}: {parts[name]}" for name in parts if name in failing)
         if kind is Kind.READINESS:
             parts |= {name: read() for name, read in self._details.items()}
-        return Answer(not wrong, parts, wrong)
+        return Answer(not failing, parts, wrong, failing)
 
     def notify(self) -> None:
         """Tells those who watch that something is otherwise; any thread may."""

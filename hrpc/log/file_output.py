@@ -30,7 +30,8 @@ class FileOutput(Output):
         try:
             opened = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, _MODE)
         except OSError as error:
-            self._tell(error)
+            where = "to stdout" if self._descriptor == -1 else "on to the file that was there before"
+            self._tell(error, f"{where}; SIGHUP has it tried again")
             return
         with self._lock:
             before, self._descriptor, self._torn = self._descriptor, opened, False
@@ -49,7 +50,7 @@ class FileOutput(Output):
                     self._problem = None
                     return True
                 except OSError as error:
-                    self._tell(error)
+                    self._tell(error, "to stdout until it can be written to")
         return self._instead.write(data)
 
     def close(self) -> None:
@@ -66,9 +67,8 @@ class FileOutput(Output):
             self._torn = rest[written - 1] != ord("\n")
             rest = rest[written:]
 
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, error: OSError, where: str) -> None:
         problem = error.strerror or str(error)
         if problem != self._problem and sys.stderr is not None:
             self._problem = problem
-            words = f"hrpc.with_log_file: {self._path}: {problem}; lines go to stdout until it can be written to"
-            print(words, file=sys.stderr, flush=True)
+            print(f"hrpc.with_log_file: {self._path}: {problem}; lines go {where}", file=sys.stderr, flush=True)

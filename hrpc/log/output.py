@@ -47,6 +47,12 @@ class Output:
             return False
         return True
 
+    def reopen(self) -> None:
+        """Nothing: it is the process' own."""
+
+    def close(self) -> None:
+        """Nothing: it is the process' own."""
+
 
 def _descriptor(stream: Any) -> int | None:
     # Its descriptor and not the stream, whose lock would make the interpreter's exit wait for a write that is stuck.

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +39,8 @@ class Log(NamedTuple):
 
     writer: Writer
     calls: AuditFormat
+    reopen: Callable[[], None]
+    """Opens its file anew, where it has one."""
 
 
 @contextmanager
@@ -55,8 +57,7 @@ def installed(
     calls = HumanFormat(runtime.worker) if human else JsonFormat(server)
     output = Output("stderr" if human else "stdout", shared=runtime.worker is not None)
     if file is not None:
-        output = written = FileOutput(file, output)
-        runtime.restart_hooks.insert(0, written.reopen)
+        output = FileOutput(file, output)
     writer = Writer(output, calls.dropped)
     sink = writer.write if human else _JsonSink(writer, server)
     text = partial(_human_format, runtime.worker) if human else _message_only
@@ -64,15 +65,14 @@ def installed(
     number = logger.add(sink, format=text, level=level, filter=is_ours, colorize=human, backtrace=False, diagnose=False)
     _enter_process(level)
     try:
-        yield Log(writer, calls)
+        yield Log(writer, calls, output.reopen)
     finally:
         _leave_process()
         # A service that sets up loguru by itself may have removed it.
         with suppress(ValueError):
             logger.remove(number)
         writer.close(_LAST_LINES)
-        if isinstance(output, FileOutput):
-            output.close()
+        output.close()
 
 
 def _is_terminal() -> bool:

@@ -33,6 +33,6 @@ async def _open(health: Health, request: Mapping[str, Any]) -> Answer:
 
 
 async def _close(health: Health, request: Mapping[str, Any]) -> Answer:
-    reason = registering.reason("close", request.get("reason", "closed by command"))
+    reason = registering.reason("close", request.get("reason", "by command"))
     health.close(registering.kind("close", request.get("kind")), reason)
     return {"ok": True, "text": f"closed: {reason}"}

@@ -45,6 +45,7 @@ class Running:
         self.exit: BaseException | None = None
         """A SystemExit or the like, for the caller to raise: out of a task it would end the event loop at once."""
         self._job = job
+        self._log: sink.Log | None = None
         self._reports = reports
         self._steps = Steps(settings.stop.step_limit, self.parts.progress)
         self._until_stop = asyncio.timeout(None)
@@ -94,6 +95,7 @@ class Running:
 
     def request_restart(self) -> None:
         """Asks for the restart hooks to run, while the server goes on."""
+        self.reopen_log()
         if self.parts.background is None or self._stopping.is_set():
             logger.warning("{}: restart hooks do not run while it starts or stops", self.name)
         else:
@@ -109,6 +111,11 @@ class Running:
     async def calls(self) -> str:
         """How many calls run, in words."""
         return in_flight.counted(self.parts.calls.in_flight)
+
+    def reopen_log(self) -> None:
+        """Opens the file of the log anew, at whatever point of its life."""
+        if self._log is not None:
+            self._log.reopen()
 
     async def maintenance(self, reason: str | None) -> None:
         """Takes the server out of rotation, or back in with None. Raises `ConsulError`, and goes on trying."""
@@ -128,8 +135,8 @@ class Running:
         hosted services failed, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
         runtime, s = self.parts.runtime, self.settings
-        with sink.installed(runtime, s.environment, file=s.log_file) as log, runtime.attached():
-            self.parts.audit = AuditLog(log.writer, log.calls, self.settings.audit)
+        with sink.installed(runtime, s.environment, file=s.log_file) as self._log, runtime.attached():
+            self.parts.audit = AuditLog(self._log.writer, self._log.calls, self.settings.audit)
             failure = await self._start_and_run()
             await self._leave()
             if self._cancelled and not self._steps.errors:

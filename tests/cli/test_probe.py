@@ -129,7 +129,7 @@ def test_a_server_whose_event_loop_is_blocked_is_not_alive(command: Command, run
 def test_health_status_turns_the_switch_instead(command: Command, run_dir: str) -> None:
     service = started(command, run_dir)
     closed = probe(command, "readiness", HRPC_RUN_DIR=run_dir, HEALTH_STATUS="close")
-    reason = "closed by HEALTH_STATUS=close"
+    reason = "by HEALTH_STATUS=close"
     who = f"readiness of orders (pid {service.pid})"
     assert (closed.returncode, closed.stdout) == (0, f"{who}: closed: {reason}\n")
     assert probe(command, "readiness", HRPC_RUN_DIR=run_dir).stderr == f"{who}: switch: closed: {reason}\n"

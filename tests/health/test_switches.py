@@ -46,7 +46,7 @@ async def test_http_turns_the_switches(capsys: pytest.CaptureFixture[str]) -> No
         for kind in Kind:
             status, body = await post(server, f"/healthx/{kind}/close")
             assert (status, body["code"], body["msg"], body["data"]) == (200, 0, "success", "ok")
-            assert (await get(server, f"/healthx/{kind}"))[1]["msg"] == "switch: closed: closed over HTTP"
+            assert (await get(server, f"/healthx/{kind}"))[1]["msg"] == "switch: closed: by a request over HTTP"
             assert (await post(server, f"/healthx/{kind}/open"))[0] == 200
             assert (await get(server, f"/healthx/{kind}"))[0] == 200
         await post(server, "/healthx/readiness/close?reason=by+hand")

@@ -37,6 +37,46 @@ async def test_lines_go_to_the_file_and_after_sighup_to_the_one_that_took_its_pl
     assert process.output == ""
 
 
+async def test_sighup_has_all_processes_of_a_service_leave_the_rotated_file(tmp_path: Path) -> None:
+    """Also workers that nobody can replace, so that a rotation never leaves somebody with a file that is deleted."""
+    log, rotated, broken = tmp_path / "service.log", tmp_path / "service.log.1", tmp_path / "broken"
+    before = f"import pathlib\nBROKEN = pathlib.Path({str(broken)!r})\n"
+    step = "hrpc.with_pre_run(lambda: 1 / 0 if BROKEN.exists() else None)"
+    options = (LOCAL, f"hrpc.with_log_file({str(log)!r})", "hrpc.with_workers(2)", step)
+    async with running(script(tmp_path, *options, before=before)) as process:
+
+        async def says(path: Path, word: str) -> bool:
+            return path.exists() and word in path.read_text()
+
+        await eventually(lambda: says(log, "tested serves on port"), 30)
+        log.rename(rotated)
+        broken.touch()
+        process.send(signal.SIGHUP)
+        await eventually(lambda: says(log, "no new one can take their place"), 30)
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+    written = log.read_text()
+    for name in ("tested", "tested, worker 1", "tested, worker 2"):
+        assert f"{name} has stopped" in written
+    assert "stop" not in rotated.read_text()
+
+
+def test_what_is_told_of_the_file_says_where_lines_go_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    output = FileOutput(str(folder / "log"), Recorded())
+    folder.rename(tmp_path / "away")
+    output.reopen()
+    assert output.write(b"1\n")
+    output.close()
+    assert (tmp_path / "away" / "log").read_text() == "1\n"
+    assert "lines go on to the file that was there before; SIGHUP has it tried again" in capsys.readouterr().err
+    FileOutput(str(folder / "log"), Recorded())
+    assert "lines go to stdout; SIGHUP has it tried again" in capsys.readouterr().err
+
+
 def test_while_the_file_cannot_be_written_to_lines_go_elsewhere_and_stderr_is_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,12 @@ class Master(Running):
         self._supervision = Supervision(self._workers, Births(line), patience(settings), self.request_stop)
 
     def request_restart(self) -> None:
-        """Replaces the workers, one after the other: new ones read their certificates and settings again."""
+        """Replaces the workers, one after the other: new ones read their certificates and settings again.
+
+        Those that serve meanwhile, or have to go on, write to the new file of the log as well.
+        """
+        self.reopen_log()
+        self._workers.tell_all("reopen log")
         self._supervision.request_reload()
 
     def asked_for_activity(self) -> None:

@@ -38,6 +38,7 @@ class Working(Running):
             hanging.answer(self._line)
             self._line.on("stop", self._told_to_stop)
             self._line.on("leaving", self._told_to_leave)
+            self._line.on("reopen log", self._told_to_reopen)
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(work) for work in (self._tell_when_ready(), self._stop_with_master())]
                 try:
@@ -73,6 +74,9 @@ class Working(Running):
 
     async def _told_to_leave(self, _: Any) -> None:
         self.parts.health.enter(Phase.STOPPING)
+
+    async def _told_to_reopen(self, _: Any) -> None:
+        self.reopen_log()
 
     async def _tell_when_ready(self) -> None:
         await self.started.wait()

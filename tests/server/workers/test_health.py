@@ -97,6 +97,10 @@ async def test_checkers_are_asked_in_the_workers(tmp_path: Path) -> None:
         )
         assert await probed(service, "liveness") == (200, {"server": "ok", "consumer": "ok"})
         assert await probed(service, "startup") == (200, {"server": "ok", "loaded": "ok"})
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{service.http('health')}/readyz?verbose") as response:
+                told = await response.text()
+        assert told == "[+]server ok\n[ ]workers 2 of 2 serve\n[+]index ok\nreadiness passed\n"
 
 
 async def test_a_service_is_ready_while_one_worker_is_and_alive_while_all_are(tmp_path: Path) -> None:
