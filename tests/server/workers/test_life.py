@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
+import re
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,40 @@ async def test_running_calls_end_within_the_grace_in_all_workers(tmp_path: Path,
             service.process.send(signal.SIGTERM)
             assert await asyncio.gather(*calls) == [b"in time"] * 3
         assert await service.ended() == 0
+
+
+@ENGINES
+async def test_no_call_that_a_worker_has_begun_is_lost_when_workers_are_replaced_and_stopped_at_full_load(
+    tmp_path: Path, engine: str
+) -> None:
+    begin = "async def work(request, context):\n"
+    work = f"{begin}    os.write(1, b'began %s.\\n' % request)\n    await asyncio.sleep(0.01)\n    return request\n"
+    numbers, answered = itertools.count(), set()
+
+    async def calls(channel: grpc.aio.Channel) -> None:
+        while not stopped.is_set():
+            number = str(next(numbers))
+            # One that is refused, as no other instance is there, has not begun.
+            with suppress(grpc.aio.AioRpcError):
+                answered.add((await call(channel, "Work", number.encode(), timeout=10)).decode())
+
+    stopped = asyncio.Event()
+    async with fleet(tmp_path, engine=engine, before=work, methods="Work=work") as service, AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(service.channel()) for _ in range(4)]
+        async with asyncio.TaskGroup() as tasks:
+            for channel in channels * 4:
+                tasks.create_task(calls(channel))
+            await service.says("began ", times=200)
+            service.process.send(signal.SIGHUP)
+            await service.process.says("replaced: worker 1")
+            await service.says("began ", times=service.process.output.count("began ") + 200)
+            service.process.send(signal.SIGTERM)
+            assert await service.ended() == 0
+            stopped.set()
+        await service.process.says("tested has stopped")
+    began = re.findall(r"began (\d+)\.", service.process.output)
+    assert len(began) == len(set(began))
+    assert set(began) == answered
 
 
 async def test_a_second_signal_makes_all_workers_wait_for_nobody(tmp_path: Path) -> None:
