@@ -122,6 +122,7 @@ class Runtime:
 
 _runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
 _of_thread: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrpc_runtime", default=None)
+_awaited_by: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("hrpc_awaited_by", default=None)
 
 # What was registered outside of a running server, as modules do at import: it belongs to every life.
 early_exit_hooks: list[Hook] = []
@@ -155,6 +156,16 @@ def enter_thread(runtime: Runtime) -> contextvars.Token[Runtime | None]:
 def leave_thread(token: contextvars.Token[Runtime | None]) -> None:
     """Undoes the `enter_thread` that gave `token`."""
     _of_thread.reset(token)
+
+
+def await_this_task() -> None:
+    """Says that the stop of the server waits for the current task, and for what it begins."""
+    _awaited_by.set(current())
+
+
+def awaits_this_task(runtime: Runtime) -> bool:
+    """Whether the stop of this server waits for what runs here, so that it cannot wait for the stop."""
+    return _awaited_by.get() is runtime
 
 
 def current() -> Runtime | None:

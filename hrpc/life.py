@@ -120,8 +120,10 @@ def _raise_failure(task: asyncio.Future[object]) -> None:
 async def run_hook(hook: Hook) -> object:
     """Runs one function, sync or async, and gives its result; raises what it raises, or else a RuntimeError.
 
-    A RuntimeError is what is no Exception, such as a SystemExit.
+    A RuntimeError is what is no Exception, such as a SystemExit. The task is one that runs nothing else than functions
+    that a stop waits for.
     """
+    _runtime.await_this_task()
     try:
         result = hook() if is_async(hook) else await in_daemon_thread(hook)
         return await result if inspect.isawaitable(result) else result

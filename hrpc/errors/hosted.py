@@ -110,7 +110,7 @@ class PanicError(HrpcError):
 
 
 class RunEnded(HrpcError):
-    """The ``run()`` of a hosted service returned although nobody had told it to stop."""
+    """The ``run()`` of a hosted service returned although nobody had asked for the stop."""
 
     def __init__(self) -> None:
         super().__init__("run() has returned; it has to go on until it is cancelled, or to raise what ails it")

@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from hrpc import from_thread, life
+from hrpc import _runtime, from_thread, life
 from hrpc.errors import JobTimeout
 from hrpc.health import heartbeat
 from hrpc.health.checker import Kind
@@ -65,6 +65,7 @@ class Job:
         return result
 
     async def _outcome(self, parts: Parts) -> tuple[Any, BaseException | None]:
+        _runtime.await_this_task()
         portal = from_thread.Portal()
         from_thread.enter(portal)
         try:

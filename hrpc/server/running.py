@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from hrpc import life
+from hrpc import _runtime, life
 from hrpc.errors import HrpcError, StartError, StartTimeout, StopError
 from hrpc.log import sink
 from hrpc.log.audit import AuditLog
@@ -55,6 +55,7 @@ class Running:
         self._interruptible = False
         self._life: asyncio.Task[Any] | None = None
         self.parts.hosted.stop_server = self.failed
+        self.parts.hosted.server_stops = self._stopping.is_set
         commands.add_to(self)
 
     def shut_down(self, reason: str) -> None:
@@ -88,10 +89,12 @@ class Running:
             self.code = 128 + signal.Signals[name]
         self.request_stop(name)
 
-    def waits_for(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether the stop waits for this task, so that it cannot wait for the stop."""
-        background = self.parts.background
-        return task is self._life or (background is not None and task in background.running)
+    def waits_for_caller(self) -> bool:
+        """Whether the stop waits for the code that asks this, so that it cannot wait for the stop."""
+        task, background = asyncio.current_task(), self.parts.background
+        if task is self._life or (background is not None and task in background.running):
+            return True
+        return _runtime.awaits_this_task(self.parts.runtime)
 
     def request_restart(self) -> None:
         """Asks for the restart hooks to run, while the server goes on."""

@@ -219,11 +219,12 @@ class Server:
     async def stop(self) -> None:
         """Stops gracefully and waits for the end. Raises `StopError` when a step failed; all others were taken.
 
-        In the server's own job, or in a task of `hrpc.go`, it asks for the stop and does not wait: the stop waits for
-        them. In a handler it waits, and so the stop takes all of its grace: use ``hrpc.go(server.stop())`` there.
+        In the server's own job, steps, hooks and hosted services, or in a task of `hrpc.go`, it asks for the stop and
+        does not wait: the stop waits for them. In a handler it waits, and so the stop takes all of its grace: use
+        ``hrpc.go(server.stop())`` there.
         """
-        if self._running is not None and self._running.waits_for(asyncio.current_task()):
-            self._running.request_stop("stop() was called")
+        if self._running is not None and self._running.waits_for_caller():
+            self._running.shut_down("stop() was called")
         else:
             await self._end("stop() was called")
 

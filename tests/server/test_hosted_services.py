@@ -129,6 +129,33 @@ async def test_a_run_that_returns_by_itself_is_an_error_as_well() -> None:
     assert isinstance(caught.value.of("one")[0].error, RunEnded)
 
 
+@pytest.mark.parametrize("stage", ["setup", "run", "cancelled", "release"])
+async def test_a_service_that_stops_the_server_waits_for_nobody_who_waits_for_it(stage: str) -> None:
+    async def stops() -> None:
+        await server.stop()
+
+    server = a_server(hosting(Scripted("one", does={stage: stops})))
+    async with asyncio.timeout(10):
+        if stage == "setup":
+            with pytest.raises(NotRunning, match="was stopped while it started"):
+                await server.__aenter__()
+        else:
+            async with server:
+                if stage != "run":
+                    server.start_shutdown()
+                await server.wait_for_shutdown()
+                assert server._running is not None
+                assert not server._running.parts.hurry.is_set()
+
+
+async def test_a_run_that_has_asked_for_the_stop_may_return() -> None:
+    def asks() -> None:
+        server.start_shutdown()
+
+    async with (server := a_server(hosting(Scripted("one", does={"run": asks})))):
+        await server.wait_for_shutdown()
+
+
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
 @pytest.mark.parametrize("stage", ["setup", "run", "release"])
 async def test_a_crash_becomes_a_panic_error_and_the_loop_goes_on(stage: str, raised: type[BaseException]) -> None:

@@ -130,6 +130,31 @@ def test_a_job_that_does_not_end_when_told_is_left_after_the_grace() -> None:
         go_on.set()
 
 
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_job_that_stops_its_server_is_told_to_end_like_any_other(
+    sync: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[str] = []
+
+    async def stops() -> None:
+        await server.stop()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    def stops_in_thread() -> None:
+        hrpc.from_thread.run(server.stop)
+        hrpc.from_thread.run(hrpc.draining().wait)
+        ended.append("told")
+
+    server = a_server()
+    with pytest.raises(SystemExit) as exit:
+        outside(server.run, stops_in_thread if sync else stops)
+    assert (exit.value.code, ended) == (1, ["told" if sync else "cancelled"])
+    assert "waits no longer" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [({"timeout": 0}, r"server.run\(timeout=0\): takes seconds"), ({"heartbeat": 5}, r"server.run\(heartbeat=5\)")],

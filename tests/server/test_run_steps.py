@@ -238,3 +238,29 @@ async def test_the_places_of_steps_in_the_documents_are_those_of_the_example() -
         for number, count, name in re.findall(r"^orders.*\[step (\d+)/(\d+)\] (\w+)", Path(path).read_text(), re.M)
     }
     assert told == {(names.index(name) + 1, len(names), name) for name in ("mysql", "upstreams")}
+
+
+@pytest.mark.parametrize("where", ["pre-run", "post-run", "exit", "restart"])
+async def test_a_step_or_hook_that_stops_the_server_waits_for_nobody_who_waits_for_it(where: str) -> None:
+    async def stops() -> None:
+        await server.stop()
+
+    options = {
+        "pre-run": [hrpc.with_pre_run(stops)],
+        "post-run": [hrpc.with_post_run(stops)],
+        "exit": [hrpc.with_exit_listeners(stops)],
+        "restart": [hrpc.with_restart_listeners(stops)],
+    }
+    server = a_server(*options[where], hrpc.with_graceful_stop(step_limit=60))
+    async with asyncio.timeout(10):
+        if where == "pre-run":
+            with pytest.raises(NotRunning, match="was stopped while it started"):
+                await server.__aenter__()
+        else:
+            async with server:
+                running = server._running
+                assert running is not None
+                if where == "restart":
+                    running.request_restart()
+                    await server.wait_for_shutdown()
+            assert not running.parts.hurry.is_set()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from hrpc import _runtime
 from hrpc.errors import HostedServiceError, PanicError, RunEnded, StepTimeout
 from hrpc.errors.hosted import Stage
 from hrpc.rpc.recorder import Recorder
@@ -20,7 +21,13 @@ class Life:
     It waits between them until it is told to go on; `set_up` and `returned` say how far it is.
     """
 
-    def __init__(self, service: Any, recorder: Recorder, failed: Callable[[HostedServiceError, Stage], None]) -> None:
+    def __init__(
+        self,
+        service: Any,
+        recorder: Recorder,
+        failed: Callable[[HostedServiceError, Stage], None],
+        server_stops: Callable[[], bool],
+    ) -> None:
         """`recorder` takes the methods of a gRPC service; `failed` is called at once with what goes wrong."""
         self.id: str = service.id
         self.errors: dict[Stage, HostedServiceError] = {}
@@ -29,6 +36,7 @@ class Life:
         self._service = service
         self._recorder = recorder
         self._failed = failed
+        self._server_stops = server_stops
         self._resources = AsyncExitStack()
         self._may_run = asyncio.Event()
         self._may_release = asyncio.Event()
@@ -78,6 +86,7 @@ class Life:
         self._failed(self.errors[stage], stage)
 
     async def _live(self) -> None:
+        _runtime.await_this_task()
         try:
             await self._stages()
         finally:
@@ -121,7 +130,8 @@ class Life:
         self._works = True
         try:
             await self._service.run()
-            if not self._told_to_stop:
+            await asyncio.sleep(0)  # start_shutdown(), when it has just called that, has taken effect then
+            if not (self._told_to_stop or self._server_stops()):
                 self.fail("run", RunEnded())
         except asyncio.CancelledError as cancelled:
             if not self._told_to_stop:

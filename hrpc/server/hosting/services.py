@@ -31,6 +31,8 @@ class Services:
         self._hurry = hurry
         self.stop_server: Callable[[str], None] = lambda _: None
         """Called with a sentence when the server has to stop for a service."""
+        self.server_stops: Callable[[], bool] = lambda: False
+        """Whether somebody has asked for the stop, which a run may take as the sign to return."""
         self._lives: list[Life] = []
         self._told_to_stop: float | None = None
 
@@ -69,7 +71,7 @@ class Services:
     async def _set_up(self, recorder: Recorder) -> None:
         is_first = life.worker() in (1, None)
         here = [one for one in self._services if is_first or getattr(one, "workers", "each") == "each"]
-        self._lives = [Life(service, recorder, self._failed) for service in here]
+        self._lives = [Life(service, recorder, self._failed, self.server_stops) for service in here]
         waiting = {one.set_up for one in self._lives}
         while waiting and self.error is None:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
