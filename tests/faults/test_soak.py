@@ -24,8 +24,10 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(7200)]
 EVERY = 1.0
 WARM = 0.2
 """Share of the time after which all has been used once, and the memory of the interpreter is as large as it gets."""
-LEVEL_MB = 12.0
-"""What the median of the last tenth may be above the most of the warming up: 20 bytes a call, in half an hour."""
+LEVEL_MB = 8.0
+"""What the median of the last tenth may be above the most of the warming up, beside what streams that are left cost."""
+LEFT_BYTES = 130
+"""What a server of grpcio 1.85 keeps of a stream whose reader has gone: 95 with nothing but grpc.aio, after 36,000."""
 LEVEL_FILES = 24
 """Descriptors that may be more at a time: connections come and go."""
 
@@ -75,6 +77,7 @@ async def test_memory_and_descriptors_stay_level_under_a_mixed_load(
         engine=engine,
         seconds=soaked,
         calls=mixed.done.total(),
+        left=mixed.done["left"],
         wrong=mixed.wrong.total(),
         memory_mb=last[-1].memory_mb,
         grown_mb=grown,
@@ -83,7 +86,9 @@ async def test_memory_and_descriptors_stay_level_under_a_mixed_load(
         threads=last[-1].threads,
     )
     assert not mixed.wrong
-    assert grown <= LEVEL_MB, [round(each.memory_mb) for each in samples[:: max(1, len(samples) // 20)]]
+    assert grown <= LEVEL_MB + mixed.done["left"] * LEFT_BYTES / 1e6, [
+        round(each.memory_mb) for each in samples[:: max(1, len(samples) // 20)]
+    ]
     assert files <= LEVEL_FILES
     assert last[-1].threads <= max(each.threads for each in warm) + 2
     assert code == 0
