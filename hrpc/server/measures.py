@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from hrpc import _runtime
 from hrpc.abc import POOL_WAITS, RegistrationReport
 from hrpc.server.parts import Parts
 
+if TYPE_CHECKING:
+    from hrpc.metrics.call_text import CallText
+    from hrpc.metrics.families import Families
 
-def measure(parts: Parts) -> None:
+
+def measured(parts: Parts, calls: CallText) -> Families:
+    """What is measured beside the calls: by hrpc, by the service, and by what is in prometheus_client's registry."""
+    from prometheus_client.registry import REGISTRY
+
+    from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
+    from hrpc.metrics.families import Families
+
+    _measure(parts)
+    own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
+    return Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
+
+
+def _measure(parts: Parts) -> None:
     """Adds them to the parts' measures, which are read when they are scraped."""
     measures, gauge = parts.measures, parts.measures.gauge
     gauge("hrpc_pool_connections", "Connections of a pool.", parts.pools.connections, ("pool", "state"))

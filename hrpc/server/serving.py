@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
 
-from hrpc import _runtime, listener
+from hrpc import listener
 from hrpc.abc import Engine
 from hrpc.health import ping
 from hrpc.health.service import HealthService
@@ -23,13 +22,9 @@ from hrpc.rpc.threads import DaemonThreads
 from hrpc.rpc.wrapper import Wrapper
 from hrpc.server.diagnostics import Diagnostics
 from hrpc.server.drain import drain
-from hrpc.server.measures import measure
+from hrpc.server.measures import measured
 from hrpc.server.methods import Methods
 from hrpc.server.parts import Parts
-
-if TYPE_CHECKING:
-    from hrpc.metrics.call_text import CallText
-    from hrpc.metrics.families import Families
 
 
 @asynccontextmanager
@@ -67,18 +62,6 @@ async def metrics_http(parts: Parts, port: int) -> AsyncIterator[None]:
     option = "hrpc.with_metrics(port=…)"
     async with listener.serve_http("metrics", parts.settings.host, port, option, routes) as parts.metrics_port:
         yield
-
-
-def measured(parts: Parts, calls: CallText) -> Families:
-    """What is measured beside the calls: by hrpc, by the service, and by what is in prometheus_client's registry."""
-    from prometheus_client.registry import REGISTRY
-
-    from hrpc.metrics.collectors import InstrumentCollector, MeasureCollector
-    from hrpc.metrics.families import Families
-
-    measure(parts)
-    own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
-    return Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ from hrpc.metrics.exposition import Exposition
 from hrpc.metrics.families import Families
 from hrpc.metrics.share import GROWING, Family, OwnShare, Share, read
 from hrpc.metrics.total import Total
+from hrpc.server.measures import measured
 from hrpc.server.parts import Parts
-from hrpc.server.serving import measured
 from hrpc.server.workers.worker import State, Worker
 from hrpc.server.workers.workers import Workers
 
