@@ -73,7 +73,7 @@ def _switch(health: Health, kind: Kind, settings: DebugSettings, *, opens: bool)
             health.open(kind)
             return _json(200)
         try:
-            health.close(kind, reason("?reason", request.query.get("reason", _CLOSED)))
+            health.close(kind, reason("close", request.query.get("reason", _CLOSED)))
         except OptionError as error:
             return _json(400, str(error))
         return _json(200)

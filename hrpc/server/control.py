@@ -104,7 +104,7 @@ class Control:
         try:
             request = json.loads(line)
             handler = self._handlers.get(request["command"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             yield _failed('not a request: send one line of JSON like {"command": "readiness"}')
             return
         if handler is None:

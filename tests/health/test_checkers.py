@@ -136,7 +136,8 @@ async def test_what_a_checker_raises_after_its_limit_is_nobodys_fault() -> None:
     assert complaints == []
 
 
-async def test_many_probes_ask_a_checker_once() -> None:
+async def test_many_probes_ask_a_checker_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checker_module, "GOOD_FOR", 60.0)
     index = Index()
     async with a_server() as server:
         health.check("index", index.check)

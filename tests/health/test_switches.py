@@ -51,7 +51,8 @@ async def test_http_turns_the_switches(capsys: pytest.CaptureFixture[str]) -> No
             assert (await get(server, f"/healthx/{kind}"))[0] == 200
         await post(server, "/healthx/readiness/close?reason=by+hand")
         assert (await get(server, "/healthx/readiness"))[1]["msg"] == "switch: closed: by hand"
-        assert (await post(server, "/healthx/readiness/close?reason=%0A"))[0] == 400
+        status, body = await post(server, "/healthx/readiness/close?reason=%0A")
+        assert (status, body["msg"].partition(":")[0]) == (400, "close(reason='\\n')")
         assert (await get(server, "/healthx/readiness/open"))[0] == 405
         assert (await post(server, "/healthx/lunch/open"))[0] == 404
 

@@ -135,7 +135,7 @@ async def test_consul_finds_out_that_an_instance_is_not_well(
     consul: ConsulServer, health: bool, free_port: int
 ) -> None:
     """The check is a real one: over HTTP with a health port, else over gRPC."""
-    options = [hrpc.with_registration(check_interval=1)]
+    options = [hrpc.with_registration(check_interval=1, check_timeout=0.5)]
     if health:
         options.append(hrpc.with_health_check(free_port))
     name = f"checked-{'http' if health else 'grpc'}"
@@ -145,7 +145,7 @@ async def test_consul_finds_out_that_an_instance_is_not_well(
         blocked = asyncio.create_task(asyncio.to_thread(_critical, consul.address, name))
         while not blocked.done():
             await asyncio.sleep(0)
-            time.sleep(1.2)  # noqa: ASYNC251 - the loop is blocked on purpose
+            time.sleep(0.8)  # noqa: ASYNC251 - the loop is blocked on purpose
         assert await blocked
 
 

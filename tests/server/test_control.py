@@ -100,7 +100,11 @@ async def test_a_fault_in_a_handler_is_logged_and_told_and_the_next_command_is_a
 
 
 @pytest.mark.parametrize(
-    "line", [b"hello\n", b"[]\n", b'"x"\n', b"{}\n", b'{"command": []}\n', b"\xff\n", b"x" * 100_000]
+    "line",
+    [
+        *(b"hello\n", b"[]\n", b'"x"\n', b"{}\n", b'{"command": []}\n', b"\xff\n", b"x" * 100_000),
+        b"[" * 20_000 + b"\n",
+    ],
 )
 async def test_what_is_no_request_is_refused(own_folder: Path, line: bytes) -> None:
     async with Control("orders").opened():
