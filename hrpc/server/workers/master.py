@@ -27,7 +27,9 @@ class Master(Running):
         super().__init__(settings, recorder, job, reports=reports)
         self._workers = self.parts.workers = Workers(count)
         HealthOfAll(self.parts.health, self._workers, self.maintenance)
-        self._supervision = Supervision(self._workers, Births(line), patience(settings), self.request_stop)
+        self._supervision = Supervision(
+            self._workers, Births(line), patience(settings), self.request_stop, self._stopping
+        )
 
     def request_restart(self) -> None:
         """Replaces the workers, one after the other: new ones read their certificates and settings again.

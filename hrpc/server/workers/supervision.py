@@ -26,6 +26,9 @@ _NO_LIMIT = 24 * 3600.0
 _STEPS = 3
 """Steps of hrpc's own that may take all of their time; those that belong to each other end together."""
 
+_CLEAN = (0, None, -signal.SIGUSR1)
+"""Ends after a clean stop. Who asks what a worker does may come when it has given its handlers of signals back."""
+
 LAST_WORDS = 1.0
 """Seconds to read what a worker that has ended had still said: a process that it has started may hold the line."""
 
@@ -42,13 +45,22 @@ def patience(settings: Settings) -> float:
 class Supervision:
     """Keeps the workers serving."""
 
-    def __init__(self, workers: Workers, births: Births, patience: float, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        births: Births,
+        patience: float,
+        give_up: Callable[[str], None],
+        stopping: asyncio.Event,
+    ) -> None:
         """`patience`: seconds that a worker has to end when it is told to. `give_up` is told once why none can
-        serve any more, and is to end the context of `serving`."""
+        serve any more, and is to end the context of `serving`. `stopping` is set some time before that ends: callers
+        are to notice, and a worker that dies meanwhile is followed, but none is replaced any more."""
         self._workers = workers
         self._births = births
         self._patience = patience
         self._give_up = give_up
+        self._stopping = stopping
         self._deaths = Deaths()
         self._port = 0
         self._tasks: asyncio.TaskGroup
@@ -67,7 +79,7 @@ class Supervision:
 
     def request_reload(self) -> None:
         """Asks for all workers to be replaced, one after the other."""
-        if self._have_started and not self._ending.is_set():
+        if self._have_started and not self._stopping.is_set():
             self._want_replaced(self._workers.current)
         else:
             logger.warning("workers are not replaced while the server starts or stops")
@@ -140,7 +152,7 @@ class Supervision:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if worker.code is None else LAST_WORDS):
                     await worker.link.closed.wait()
-        if self._ending.is_set() and worker.was_ready and worker.code:
+        if self._ending.is_set() and worker.was_ready and worker.code not in _CLEAN:
             self._unclean.append(f"{worker}: {worker.end}")
         self._workers.all.discard(worker)
         worker.enter(State.ENDED)
@@ -188,6 +200,8 @@ class Supervision:
             numbers, self._to_replace = sorted(self._to_replace), set()
             try:
                 for number in numbers:
+                    if self._stopping.is_set():
+                        return
                     await self._replace(self._workers.current[number])
             except WorkerError as error:
                 logger.error("the workers that serve go on, because no new one can take their place: {}", error)
@@ -214,7 +228,7 @@ class Supervision:
         # Whoever ends all processes of a service at once, as systemd does, ends the master as well.
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLED):
-                await self._ending.wait()
+                await self._stopping.wait()
                 return
         logger.info("{} got {}: another one takes its place; to stop the service, signal its master", worker, name)
         if worker is self._workers.current.get(worker.number):

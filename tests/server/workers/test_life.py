@@ -123,6 +123,21 @@ async def test_a_signal_to_all_processes_at_once_is_one_stop(tmp_path: Path) -> 
     assert "another one takes its place" not in service.process.output
 
 
+async def test_a_signal_to_all_processes_replaces_no_worker_while_callers_are_to_notice(tmp_path: Path) -> None:
+    async with DevConsul() as devconsul:
+        consul = f'hrpc.with_consul(Consul(address="{devconsul.address}"))'
+        stop = "hrpc.with_graceful_stop(drain_delay=2.0)"
+        async with fleet(tmp_path, consul, stop, "hrpc.with_health_check(port=0)") as service:
+            for pid in (*service.workers, service.nursery, service.pid):
+                os.kill(pid, signal.SIGTERM)
+            await service.process.says("tested stops")
+            service.process.send(signal.SIGHUP)
+            assert await service.ended() == 0
+    assert service.process.output.count("gRPC is served by") == 2
+    assert "takes its place" not in service.process.output
+    assert "workers are not replaced while the server starts or stops" in service.process.output
+
+
 async def test_a_handler_that_stops_its_server_stops_the_service(tmp_path: Path) -> None:
     async with fleet(tmp_path) as service:
         async with service.channel() as channel:
