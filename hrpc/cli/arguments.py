@@ -6,13 +6,24 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter
 from functools import partial
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 WIDTH = 100
 """Columns of the help: asking for those of the terminal imports modules, also when no help is wanted."""
 
 
+class _Parser(ArgumentParser):
+    """Says in one line what is wrong, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"hrpc: {message}. See {self.prog} --help\n")
+
+
 def parser(command: str, description: str, epilog: str | None = None) -> ArgumentParser:
     """A parser that knows which of several services is meant."""
-    made = ArgumentParser(
+    made = _Parser(
         f"hrpc {command}",
         description=description,
         epilog=epilog,

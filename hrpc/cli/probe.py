@@ -32,11 +32,10 @@ _SHARE = 0.9
 def run(given: list[str]) -> int:
     """Runs the command; gives its exit code: 0 when all is well, 1 when it is not."""
     parser = _parser()
-    options = parser.parse_args(given)
-    if (wrong := _misused(options)) is not None:
+    options, turned = parser.parse_args(given), os.environ.get("HEALTH_STATUS") or None
+    if (wrong := _misused(options, turned)) is not None:
         parser.error(wrong)
     try:
-        turned = _turned(os.environ.get("HEALTH_STATUS", ""))
         ask = _asked_at if options.address else _asked_file if options.heartbeat else _asked_here
         who, well, text = ask(options, turned)
     except ReachError as error:
@@ -44,12 +43,16 @@ def run(given: list[str]) -> int:
     return _told(well, f"{options.kind} of {who}: {text}")
 
 
-def _misused(options: Namespace) -> str | None:
+def _misused(options: Namespace, turned: str | None) -> str | None:
+    if turned not in (None, "open", "close"):
+        return f"HEALTH_STATUS={turned}: takes open or close, or leave it out to probe"
     chosen = options.name is not None or options.pid is not None
     if chosen + (options.address is not None) + (options.heartbeat is not None) > 1:
         return "--address, --heartbeat, and --name or --pid each say whom to ask: give one of them"
     if options.heartbeat is not None and options.kind != "liveness":
         return "--heartbeat says nothing but liveness"
+    if options.heartbeat is not None and turned is not None:
+        return "--heartbeat is for probing: a file has no switch for HEALTH_STATUS"
     if options.ca is not None and (options.address is None or options.address.scheme != "https"):
         return "--ca is for an --address with https"
     return None
@@ -58,12 +61,6 @@ def _misused(options: Namespace) -> str | None:
 def _told(well: bool, text: str) -> int:
     print(" ".join(text.split()), file=sys.stdout if well else sys.stderr)
     return 0 if well else 1
-
-
-def _turned(status: str) -> str | None:
-    if status and status not in ("open", "close"):
-        raise ReachError(f"HEALTH_STATUS={status}: takes open or close, or leave it out to probe")
-    return status or None
 
 
 def _asked_here(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
@@ -104,11 +101,9 @@ def _fresh_heartbeats(name: str | None, pid: int | None) -> list[Beat]:
     return found
 
 
-def _asked_file(options: Namespace, turned: str | None) -> tuple[str, bool, str]:
+def _asked_file(options: Namespace, _: str | None) -> tuple[str, bool, str]:
     from hrpc.health import heartbeat
 
-    if turned is not None:
-        raise ReachError("--heartbeat is for probing: a file has no switch")
     try:
         is_alive = heartbeat.is_alive(options.heartbeat)
     except OSError as error:

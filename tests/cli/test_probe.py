@@ -138,8 +138,8 @@ def test_health_status_turns_the_switch_instead(command: Command, run_dir: str) 
     assert probe(command, "readiness", HRPC_RUN_DIR=run_dir).returncode == 0
     wrong = probe(command, "readiness", HRPC_RUN_DIR=run_dir, HEALTH_STATUS="shut")
     assert (wrong.returncode, wrong.stderr) == (
-        1,
-        "readiness: HEALTH_STATUS=shut: takes open or close, or leave it out to probe\n",
+        2,
+        "hrpc: HEALTH_STATUS=shut: takes open or close, or leave it out to probe. See hrpc probe --help\n",
     )
 
 
@@ -304,9 +304,9 @@ def test_what_is_no_health_port_says_so(command: Command, free_port: int) -> Non
         (["liveness", "--ca", "b"], "--ca is for an --address with https"),
     ],
 )
-def test_a_wrong_use_is_2(command: Command, arguments: list[str], says: str) -> None:
+def test_a_wrong_use_is_one_line_and_2(command: Command, arguments: list[str], says: str) -> None:
     ran = probe(command, *arguments)
-    assert (ran.returncode, says in ran.stderr) == (2, True)
+    assert (ran.returncode, says in ran.stderr, ran.stderr.count("\n")) == (2, True, 1)
 
 
 def test_it_is_listed_with_the_other_commands(command: Command) -> None:
