@@ -24,8 +24,9 @@ Hook = Callable[[], Awaitable[object] | object]
 class Slot(Generic[T]):
     """The place of one resource in a runtime: a module declares it, the server fills it, ``get()`` reads it."""
 
-    def __init__(self, name: str, option: str, error: type[NotRunning] = NotRunning) -> None:
-        """`name` and `option` are for the error: what is missing, and what to pass to ``new_server`` to have it."""
+    def __init__(self, name: str, option: str | None, error: type[NotRunning] = NotRunning) -> None:
+        """`name` and `option` are for the error: what is missing, and what to pass to ``new_server`` to have it; None
+        for what every server has."""
         self.name = name
         self._option = option
         self._error = error
@@ -42,11 +43,10 @@ class Slot(Generic[T]):
 
     def _missing(self, runtime: Runtime | None) -> NotRunning:
         if runtime is None:
-            where = "no hrpc server is running in this event loop (or not yet)"
-            return self._error(f"{self.name}: {where}; use it in a handler, a job or a hook, with {self._option}")
-        return self._error(
-            f"{self.name}: the server {runtime.server_name!r} has none; pass {self._option} to new_server"
-        )
+            where = "no hrpc server is running in this event loop (or not yet); use it in a handler, a job or a hook"
+            return self._error(f"{self.name}: {where}" + (f", with {self._option}" if self._option else ""))
+        remedy = f"pass {self._option} to new_server" if self._option else "it has not begun, or has ended"
+        return self._error(f"{self.name}: the server {runtime.server_name!r} has none; {remedy}")
 
 
 class Slots(Generic[T]):

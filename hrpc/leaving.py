@@ -39,7 +39,7 @@ class Draining:
         self._begun.set()
 
 
-slot = _runtime.Slot[Draining]("hrpc.draining", "a running server")
+slot = _runtime.Slot[Draining]("hrpc.draining", None)
 
 
 def draining() -> Draining:

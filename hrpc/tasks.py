@@ -46,7 +46,7 @@ async def _logged(work: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-slot = _runtime.Slot[Background]("hrpc.go", "a running server")
+slot = _runtime.Slot[Background]("hrpc.go", None)
 
 
 def go(work: Coroutine[Any, Any, T]) -> asyncio.Task[T | None]:

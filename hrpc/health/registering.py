@@ -6,7 +6,7 @@ from hrpc import _runtime
 from hrpc._runtime import Hook
 from hrpc.errors import OptionError
 from hrpc.health.checker import Checker, Kind
-from hrpc.health.state import Health, slot
+from hrpc.health.state import TAKEN, Health, slot
 from hrpc.option import checks
 
 
@@ -25,8 +25,9 @@ def check(name: str, function: Hook, kind_name: str, timeout: float, every: floa
     if _runtime.current() is not None:
         current().register(checker)
         return
-    if any((other.kind, other.name) == (checker.kind, name) for other in _runtime.early_health_checks):
-        raise OptionError(f"health.check({name!r}): {kind_name} has a checker of this name already; give it another")
+    early = {(other.kind, other.name) for other in _runtime.early_health_checks}
+    if name in TAKEN or (checker.kind, name) in early:
+        raise OptionError(f"health.check({name!r}): {kind_name} has a part of this name already; give it another")
     _runtime.early_health_checks.append(checker)
 
 

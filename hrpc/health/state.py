@@ -16,7 +16,8 @@ from hrpc.health.checker import OK, Checked, Checker, Kind
 
 PART_LIMIT = 1.0
 """Seconds that a part of the server's own has to answer."""
-_TAKEN = ("server", "switch")
+TAKEN = ("server", "switch")
+"""Names of parts that every kind has."""
 
 
 Change = Sequence[Any]
@@ -75,7 +76,7 @@ class Health:
     def register(self, checker: Checker) -> None:
         """Lets probes of its kind ask this as well. Raises `OptionError` for a name that is taken."""
         key = checker.kind, checker.name
-        if key in self._checked or checker.name in _TAKEN:
+        if key in self._checked or checker.name in TAKEN:
             raise OptionError(
                 f"health.check({checker.name!r}): {checker.kind} has a part of this name already; give it another"
             )
@@ -241,4 +242,4 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-slot = _runtime.Slot[Health]("hrpc.health", "nothing: every running server has it")
+slot = _runtime.Slot[Health]("hrpc.health", None)

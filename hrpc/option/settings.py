@@ -346,7 +346,8 @@ def _check_databases(settings: Settings) -> None:
             given = origin.removesuffix(")") + ("" if origin.endswith("()") else ", ")
             raise OptionError(
                 f"hrpc.with_databases({origin}) has no settings: give them in code, {given}address=…), or pass "
-                f"hrpc.with_consul(…) to read the KV key {settings.kv_prefix}/databases/{database.name}"
+                "hrpc.with_consul(…), or set CONFIGS_ADDR, to read the KV key "
+                f"{settings.kv_prefix}/databases/{database.name}"
             )
 
 

@@ -132,7 +132,7 @@ def finished(asked: Coroutine[Any, Any, Any]) -> Any:
     return None
 
 
-slot = _runtime.Slot[Outgoing]("outgoing calls", "a running server")
+slot = _runtime.Slot[Outgoing]("outgoing calls", None)
 _outside = Outgoing("")
 
 

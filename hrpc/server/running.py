@@ -204,9 +204,9 @@ class Running:
         try:
             async with asyncio.timeout(limit):
                 await self._steps.enter_all(steps)
-        except TimeoutError as error:  # of the whole: that of a step would be the cause of its StartError
-            progress = self.parts.progress
-            raise StartError(progress.step, StartTimeout(limit or 0.0), progress.place) from error
+        except TimeoutError:  # of the whole: that of a step would be the cause of its StartError
+            progress, late = self.parts.progress, StartTimeout(limit or 0.0)
+            raise StartError(progress.step, late, progress.place) from late
 
     def _plan(self, errors: list[Exception]) -> Iterator[Step]:
         return plan(self.parts, errors, self._job)

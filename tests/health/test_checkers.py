@@ -245,8 +245,9 @@ async def test_a_server_that_stops_is_alive_whatever_its_checkers_say(asked_each
 def test_a_name_that_is_taken_is_refused() -> None:
     health.check("index", lambda: True)
     health.check("index", lambda: True, kind="liveness")
-    with pytest.raises(OptionError, match=r"health.check\('index'\): readiness has a checker of this name already"):
-        health.check("index", lambda: True)
+    for name in ("index", "server", "switch"):
+        with pytest.raises(OptionError, match=rf"health.check\('{name}'\): readiness has a part of this name already"):
+            health.check(name, lambda: True)
 
 
 async def test_a_name_of_the_servers_own_is_refused() -> None:

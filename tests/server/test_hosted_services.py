@@ -156,6 +156,20 @@ async def test_a_run_that_has_asked_for_the_stop_may_return() -> None:
         await server.wait_for_shutdown()
 
 
+async def test_a_run_that_is_no_coroutine_function_is_told_of() -> None:
+    class Sync:
+        id = "sync"
+
+        async def setup(self) -> None: ...
+
+        def run(self) -> None: ...
+
+    with pytest.raises(ManagerError) as caught:
+        async with a_server(hosting(Sync())) as server:
+            await server.wait_for_shutdown()
+    assert "run() gave None: it has to be a coroutine function" in str(caught.value.of("sync")[0].error)
+
+
 @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
 @pytest.mark.parametrize("stage", ["setup", "run", "release"])
 async def test_a_crash_becomes_a_panic_error_and_the_loop_goes_on(stage: str, raised: type[BaseException]) -> None:

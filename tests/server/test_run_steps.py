@@ -15,7 +15,7 @@ import pytest
 
 import hrpc
 from hrpc import Priority, life
-from hrpc.errors import NotRunning, OptionError, StartError, StepTimeout, StopError
+from hrpc.errors import NotRunning, OptionError, StartError, StartTimeout, StepTimeout, StopError
 from hrpc.log.audit import AuditLog
 from hrpc.option import fold
 from hrpc.rpc.recorder import Recorder
@@ -185,6 +185,8 @@ async def test_a_start_that_takes_longer_than_its_limit_fails_and_says_where() -
         async with a_server(*options):
             pass
     assert caught.value.step == "waits"
+    # What a start ends with in the log, without a traceback that would tell of hrpc and not of the step.
+    assert isinstance(caught.value.__cause__, StartTimeout)
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf"), True, "1"])

@@ -129,7 +129,10 @@ class Life:
             return
         self._works = True
         try:
-            await self._service.run()
+            running = self._service.run()
+            if not inspect.isawaitable(running):
+                raise TypeError(f"run() gave {running!r}: it has to be a coroutine function")
+            await running
             await asyncio.sleep(0)  # start_shutdown(), when it has just called that, has taken effect then
             if not (self._told_to_stop or self._server_stops()):
                 self.fail("run", RunEnded())
