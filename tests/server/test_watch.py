@@ -43,6 +43,7 @@ def never_returns(request, context):
     print("in never_returns", flush=True)
     threading.Event().wait()
 """
+SOONER = "from hrpc.server import watch\nwatch.MARGIN, watch.LAST_WORDS = 1.0, 1.0\n"
 NAMES = ("swallows", "blocks", "leaves_a_thread", "never_returns")
 
 
@@ -62,8 +63,7 @@ async def ended(process: Process) -> tuple[int, float]:
     return await process.ended(), time.monotonic() - began
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("engine", ["grpcio", "native"])
+@pytest.mark.parametrize(("engine", "loop"), [("grpcio", "asyncio"), ("native", "uvloop")])
 @pytest.mark.parametrize(
     ("handler", "code", "said"),
     [
@@ -74,7 +74,7 @@ async def ended(process: Process) -> tuple[int, float]:
     ],
 )
 async def test_the_process_ends_whatever_a_handler_does_and_the_log_says_where_it_hung(
-    tmp_path: Path, loop: str, engine: str, handler: str, code: int, said: str
+    tmp_path: Path, engine: str, loop: str, handler: str, code: int, said: str
 ) -> None:
     options = (f'hrpc.with_event_loop("{loop}")', f'hrpc.with_engine("{engine}", allow_unbounded_receive=True)')
     async with running(service(tmp_path, *options)) as process:
@@ -114,7 +114,7 @@ async def test_a_second_signal_does_not_wait_for_a_loop_that_is_stuck(tmp_path: 
     [
         ("async def hook(): time.sleep(1000)\nlife.when_exit(hook)", "the stop hangs: exit hooks"),
         # It holds the lock of the interpreter: no thread of Python runs any more.
-        ("import ctypes\nlife.when_exit(lambda: ctypes.PyDLL(None).sleep(1000))", "Timeout ("),
+        (f"{SOONER}import ctypes\nlife.when_exit(lambda: ctypes.PyDLL(None).sleep(1000))", "Timeout ("),
     ],
 )
 async def test_the_process_ends_when_a_step_of_the_stop_blocks_the_loop_or_all_of_python(
@@ -159,7 +159,7 @@ async def test_sigusr1_tells_calls_tasks_and_threads_and_the_service_goes_on(tmp
             process.send(signal.SIGUSR1)
             await process.says("SIGUSR1: 3 x task beside")
             assert await call(channel, "Echo") == b"x"
-            process.send(signal.SIGTERM)
+            process.send(signal.SIGKILL)  # a stop would wait for those that hang
             await process.ended()
             await asyncio.gather(*held, return_exceptions=True)
     told = [json.loads(line)["msg"] for line in process.output.splitlines() if line.startswith("{")]
