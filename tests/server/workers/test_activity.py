@@ -9,12 +9,16 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
 
 from hrpc.cli.reaching import reach
+from hrpc.errors import WorkerError
+from hrpc.server.workers import hanging
+from hrpc.server.workers.link import Link
+from hrpc.server.workers.worker import State, Worker
 from tests.echo import call
 from tests.server.workers.fleet import Fleet, fleet
 
@@ -107,3 +111,23 @@ async def test_a_worker_whose_event_loop_is_blocked_tells_where_before_it_is_kil
         await service.process.says("hangs: no answer within 0.5 s")
         assert "service.py" in await service.process.says(" block")
         await service.process.says("it was ended by SIGKILL; another one begins")
+
+
+async def test_a_worker_that_answers_the_last_question_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hanging, "EVERY", 0.0)
+    asked: list[float] = []
+
+    class Line:
+        closed = asyncio.Event()
+
+        async def ask(self, command: str, *, timeout: float) -> None:
+            asked.append(timeout)
+            if len(asked) != 2:  # the machine stood still, and goes on
+                raise WorkerError("no answer")
+
+    worker = Worker(1, 0)
+    worker.link = cast(Link, Line())
+    worker.enter(State.READY)
+    async with asyncio.timeout(10):
+        await hanging.hangs(worker)
+    assert asked == [hanging.LIMIT, hanging.LAST] * 2
