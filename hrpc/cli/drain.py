@@ -29,7 +29,7 @@ def run(given: list[str]) -> int:
                 reached.ask("drain", timeout=min(options.timeout, ANSWER_LIMIT))
                 print(f"{_named(reached)} drains")
                 return 0
-            _wait(reached, began + options.timeout)
+            _wait(reached, began, options.timeout)
             print(f"{_named(reached)} has ended, after {time.monotonic() - began:.1f} s")
     except ReachError as error:
         print(f"drain: {error}", file=sys.stderr)
@@ -37,9 +37,10 @@ def run(given: list[str]) -> int:
     return 0
 
 
-def _wait(reached: Reached, until: float) -> None:
+def _wait(reached: Reached, began: float, timeout: float) -> None:
     """Tells how the drain goes until the service has ended. Raises `ReachError` when its time is over."""
-    said = ""
+    said, until = "", began + timeout
+    late = f"{_named(reached)} has not ended within {timeout:g} s"
     ends = _ending(reached.pid)
     try:
         answers = reached.answers("drain", timeout=max(until - time.monotonic(), 0.001), progress=True)
@@ -51,9 +52,10 @@ def _wait(reached: Reached, until: float) -> None:
                 print(f"{_named(reached)} {said}", flush=True)
         # It answers until shortly before its end.
         if ends is not None and not ends.poll(max(until - time.monotonic(), 0.0) * 1000):
-            raise ReachError(f"{_named(reached)} has not ended in time")
+            raise ReachError(late)
     except ReachError as error:
-        raise ReachError(f"{error}; the last that it said: {said or 'nothing'}") from None
+        wrong = late if said and time.monotonic() >= until else error
+        raise ReachError(f"{wrong}; the last that it said: {said or 'nothing'}") from None
 
 
 def _ending(pid: int) -> select.poll | None:
