@@ -193,7 +193,7 @@ async def test_waiters_go_on_when_another_is_cancelled_in_its_turn(open_redis: O
 
 async def test_cancelled_commands_never_shift_the_answers(open_redis: Open) -> None:
     """2,000 commands over 8 connections, each cancelled at a random moment or not at all."""
-    pool = await open_redis(max_open_conns=8, acquire_timeout=60)
+    pool = await open_redis(max_open_conns=8, acquire_timeout=60, connect_timeout=60, read_timeout=60)
     dice, loop = random.Random(20), asyncio.get_running_loop()
 
     async def call(number: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from hrpc import context
 from hrpc.errors import NotRunning
 from tests.echo import Gate, call
 from tests.engine.conformance.conftest import Engine
+from tests.eventually import eventually
 
 
 def add_streams(server: hrpc.Server, **methods: Any) -> None:
@@ -67,14 +67,12 @@ async def test_a_task_beside_the_calls_is_told_before_it_is_waited_for(engine: E
 async def test_calls_that_outlast_the_grace_are_named_by_method_trace_caller_and_age(
     engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gate, entered = Gate(), threading.Semaphore(0)
 
     async def holds(_: bytes, __: Any) -> AsyncIterator[bytes]:
-        entered.release()
         await asyncio.Event().wait()
         yield b""
 
-    server = engine.server(hrpc.with_graceful_stop(grace=0.1), gate=gate)
+    server = engine.server(hrpc.with_graceful_stop(grace=0.1), gate=Gate())
     add_streams(server, Holds=holds)
     await server.__aenter__()
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -82,8 +80,11 @@ async def test_calls_that_outlast_the_grace_are_named_by_method_trace_caller_and
         metadata = caller.metadata("users")
         running = [asyncio.ensure_future(call(channel, "Hold", metadata=metadata)) for _ in range(5)]
         stream = channel.unary_stream("/test.Streams/Holds")(b"", metadata=context.new().metadata("carts"))
-        await gate.entered.wait()
-        assert await asyncio.to_thread(entered.acquire, True, 10)
+
+        async def all_have_begun() -> bool:
+            return server._running is not None and server._running.parts.calls.in_flight == 6
+
+        await eventually(all_have_begun)
         await server.stop()
         await asyncio.gather(*running, stream.read(), return_exceptions=True)
     said = [json.loads(line)["msg"] for line in capsys.readouterr().out.splitlines()]
