@@ -23,9 +23,9 @@ help: ## say what there is
 demo: $(INSTALLED) servers ## show what hrpc does, on real servers where they can be had (ONCE=1: end after one round)
 	@$(BIN)/python -m examples.demo
 
-test: $(INSTALLED) servers ## run all tests (ARGS='-k consul -x')
+test: $(INSTALLED) servers ## run all tests, in two processes (ARGS='-k consul -x -n 0')
 	@scripts/install-h2load || true
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 faults: $(INSTALLED) servers ## kill, cut off, restart, block and exhaust services and what they stand on, for hours (FAULTS_SECONDS=60 ARGS='-k agent')
 	@$(BIN)/python -m pytest -m faults tests/faults $(ARGS)

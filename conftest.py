@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,6 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # A shell starts jobs in the background so, and the processes of the tests would inherit it: deaf to Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_ran] = set()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Where tests run in several processes, only the one that shows nothing itself knows its servers.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["servers"] = sorted(session.config.stash[_ran])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_ran].update(getattr(node, "workeroutput", {}).get("servers", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
