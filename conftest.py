@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
@@ -159,3 +161,10 @@ def free_port() -> Iterator[int]:
     """A port of 127.0.0.1 on which nobody listens, and that no other server of ours gets meanwhile."""
     with reserved_port() as port:
         yield port
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder whose path leaves room for that of a Unix socket, which `tmp_path` may not."""
+    with tempfile.TemporaryDirectory(prefix="hrpc-") as folder:
+        yield Path(folder)

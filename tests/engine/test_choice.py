@@ -130,7 +130,7 @@ async def test_a_folder_that_cannot_hold_the_socket_is_told_with_what_to_do(
     assert not list((tmp_path / folder).glob("*"))
 
 
-async def test_a_stop_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+async def test_a_stop_leaves_no_folder_behind(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
     await started(NATIVE)
-    assert not list(tmp_path.iterdir())
+    assert not list(short_folder.iterdir())

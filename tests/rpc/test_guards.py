@@ -370,13 +370,13 @@ async def test_calls_that_wait_to_be_taken_are_shed_though_the_event_loop_is_nev
     assert len(shed) > 100
 
 
-async def test_no_socket_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+async def test_no_socket_is_left_behind(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
     async with serving(hrpc.with_concurrency_limit(lag=0.5)) as (_, channel):
         assert await call(channel, "Echo") == b"x"
-        for folder in tmp_path.iterdir():
+        for folder in short_folder.iterdir():
             assert folder.stat().st_mode & 0o077 == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("engine", ["grpcio"], indirect=True)
