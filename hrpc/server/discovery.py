@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
 
 from loguru import logger
 
@@ -19,6 +21,7 @@ from hrpc.service.channels import Channels
 from hrpc.service.connections import Connections
 from hrpc.service.dialing import Dialer
 from hrpc.service.directory import Directory
+from hrpc.service.entry import Entry
 from hrpc.service.wish import Wish
 
 UPSTREAM_LIMIT = 2.0
@@ -92,6 +95,7 @@ async def upstreams_known(parts: Parts) -> AsyncIterator[None]:
     entries = [directory.entry(Wish(name)) for name in parts.settings.upstreams]
     for entry in entries:
         entry.kept = True
+        parts.health.tell(f"upstream {entry.name}", partial(_told, entry))
     limit = 0.0 if patient and asked is not None and not asked.reachable else UPSTREAM_LIMIT
     for entry in entries:
         # All are asked at once. The limit is for each after the one before: many may take longer than one.
@@ -107,3 +111,10 @@ async def upstreams_known(parts: Parts) -> AsyncIterator[None]:
         if not entry.instances:
             logger.warning("upstream {!r}: no instance passes its checks yet", entry.name)
     yield
+
+
+def _told(entry: Entry) -> str:
+    """A detail: were a service unready because another one is away, so would be all that call it, and theirs."""
+    if entry.instances:
+        return "ok"
+    return "no instance passes its checks" if entry.age() < inf else "nothing is known of it yet"

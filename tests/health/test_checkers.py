@@ -283,3 +283,12 @@ def test_switches_and_services_are_those_of_a_running_server() -> None:
     ):
         with pytest.raises(NotRunning, match=r"hrpc\.health"):
             use()
+
+
+async def test_readiness_tells_of_the_services_that_are_called_and_does_not_stand_on_them() -> None:
+    listed = hrpc.with_static_services({"users": ["127.0.0.1:1"], "stock": []})
+    async with a_server(listed, hrpc.with_upstreams("users", "stock")) as server:
+        status, answer = await get(server, "/healthx/readiness")
+    assert status == 200
+    assert answer["parts"]["upstream users"] == "ok"
+    assert answer["parts"]["upstream stock"] == "no instance passes its checks"
