@@ -147,9 +147,10 @@ async def test_a_worker_whose_loop_hangs_is_killed_when_the_stop_has_no_more_tim
 async def test_a_process_that_a_worker_has_started_keeps_nobody_waiting(tmp_path: Path) -> None:
     before = (
         "def start_sleeper():\n"
-        "    import subprocess\n"
-        "    print('sleeper', subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL,"
-        " stderr=subprocess.DEVNULL).pid)\n"
+        "    import subprocess, sys\n"
+        "    pid = subprocess.Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL,"
+        " stderr=subprocess.DEVNULL).pid\n"
+        "    sys.stdout.write(f'sleeper {pid}\\n')\n"  # at once: the others write, too
     )
     async with fleet(tmp_path, "hrpc.with_pre_run(lambda: start_sleeper())", before=before) as service:
         try:

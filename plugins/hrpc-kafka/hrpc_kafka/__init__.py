@@ -1,0 +1,1 @@
+"""Kafka for hrpc services: producing, and group consumers in the life of the server."""

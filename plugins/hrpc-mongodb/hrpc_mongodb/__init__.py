@@ -1,0 +1,1 @@
+"""MongoDB for hrpc services, through PyMongo's own asyncio client."""
