@@ -11,6 +11,7 @@ from benchmarks.discovery.targets import TARGETS as DISCOVERY_TARGETS
 from benchmarks.life import lives, probes
 from benchmarks.life.targets import TARGETS as LIFE_TARGETS
 from benchmarks.page import Page
+from benchmarks.plugins.targets import TARGETS as PLUGINS_TARGETS
 from benchmarks.targets import TARGETS, WORKERS
 
 _HERE = Path(__file__).parent
@@ -61,4 +62,12 @@ LIFE = Page(
     programs=("consul", "h2load"),
 )
 
-PARTS: Mapping[str, Page] = {"serving": SERVING, "discovery": DISCOVERY, "life": LIFE}
+PLUGINS = Page(
+    "plugins-performance.md",
+    "plugins.json",
+    {},
+    PLUGINS_TARGETS,
+    head=_HERE / "plugins/page.md",
+)
+
+PARTS: Mapping[str, Page] = {"serving": SERVING, "discovery": DISCOVERY, "life": LIFE, "plugins": PLUGINS}

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import grpc.aio
 
 import hrpc
-from benchmarks import echo_pb2, echo_pb2_grpc, fleet, machine
-from benchmarks.discovery import agent, program
+from benchmarks import echo_pb2, echo_pb2_grpc, fleet, machine, program
+from benchmarks.discovery import agent, callers
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread, ratios
@@ -40,7 +40,7 @@ def calls(plan: Plan) -> list[Table]:
         # Short rounds, and many: a call more or less is little beside what else the machine does.
         many, short = plan.rounds * 4, plan.seconds / 4
         given = ["--address", consul.address, "--ports", *ports, "--rounds", many, "--seconds", short]
-        found = program.figures("calls", plan, *given, core=machine.LOAD_CORE)
+        found = program.figures("discovery.calls", plan, *given, core=machine.LOAD_CORE)
     about = f"Unary calls of 100 bytes, {AT_ONCE} at a time, from one process to servers on another core."
     one = _table("channel-one", "A channel to one instance", about, _part(found, BARE_ONE, OURS_ONE))
     three = _part(found, BARE_THREE, OURS_THREE, P2C_THREE, HASH_THREE)
@@ -76,7 +76,7 @@ async def measured(address: str, ports: list[int], rounds: int, seconds: float) 
     async with (
         grpc.aio.insecure_channel(one) as bare_one,
         grpc.aio.insecure_channel(three, round_robin) as bare_three,
-        program.caller(address, balancer, upstreams=[ONE, THREE, P2C, HASH]),
+        callers.caller(address, balancer, upstreams=[ONE, THREE, P2C, HASH]),
     ):
         channels = {
             BARE_ONE: bare_one,

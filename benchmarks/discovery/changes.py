@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from benchmarks.discovery import agent, program
+from benchmarks import program
+from benchmarks.discovery import agent, callers
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
@@ -33,7 +34,7 @@ MIDDLE, NEARLY_ALL, LONGEST = "p50, ms", "p99, ms", "longest, ms"
 def changes(plan: Plan) -> Table:
     """Milliseconds from the request that changes the catalogue."""
     with consul_server() as consul:
-        found = program.figures("changes", plan, "--address", consul.address, "--changes", plan.changes)
+        found = program.figures("discovery.changes", plan, "--address", consul.address, "--changes", plan.changes)
     rows = tuple(Row(name, columns(found[name])) for name in (ADDED, REMOVED))
     about = (
         f"From before the request to the agent, {plan.changes} changes in turn: until the first call of the new "
@@ -53,7 +54,7 @@ def columns(millis: Sequence[float]) -> dict[str, Spread]:
 async def measured(address: str, times: int) -> dict[str, list[float]]:
     """Milliseconds of each change."""
     found: dict[str, list[float]] = {ADDED: [], REMOVED: []}
-    async with _named(b"stays") as stays, _named(b"comes") as comes, program.caller(address):
+    async with _named(b"stays") as stays, _named(b"comes") as comes, callers.caller(address):
         await asyncio.to_thread(agent.register, address, NAME, stays, 0)
         await service.ready(NAME)
         async with service.channel(NAME) as channel:

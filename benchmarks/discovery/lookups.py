@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from benchmarks.discovery import agent, program
+from benchmarks import program
+from benchmarks.discovery import agent, callers
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
@@ -26,7 +27,7 @@ def lookups(plan: Plan) -> Table:
     with consul_server() as consul:
         for number in range(3):
             agent.register(consul.address, "found", 9000 + number, number)
-        found = program.figures("lookups", plan, "--address", consul.address, "--calls", plan.loops)
+        found = program.figures("discovery.lookups", plan, "--address", consul.address, "--calls", plan.loops)
     rows = tuple(Row(name, {"µs": Spread.of(found[name])}) for name in (GET, CHANNEL))
     about = "Of a service with three instances that is followed already; in a loop."
     return Table("lookups", "Looking up", about, rows)
@@ -34,7 +35,7 @@ def lookups(plan: Plan) -> Table:
 
 async def measured(address: str, calls: int) -> dict[str, list[float]]:
     """Microseconds of each round."""
-    async with program.caller(address, upstreams=["found"]):
+    async with callers.caller(address, upstreams=["found"]):
         looks: dict[str, Callable[[], object]] = {
             GET: lambda: service.get("found").target(),
             CHANNEL: lambda: service.channel("found"),

@@ -10,7 +10,8 @@ import gc
 import time
 from collections.abc import Sequence
 
-from benchmarks.discovery import agent, program
+from benchmarks import program
+from benchmarks.discovery import agent, callers
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
@@ -31,7 +32,9 @@ def names(plan: Plan) -> Table:
     with consul_server({"limits": {"http_max_conns_per_client": 2 * plan.names + 100}}) as consul:
         fill(consul.address, plan.names)
         found = {
-            many: program.figures("names", plan, "--address", consul.address, "--names", many, "--idle", plan.idle)
+            many: program.figures(
+                "discovery.names", plan, "--address", consul.address, "--names", many, "--idle", plan.idle
+            )
             for many in (0, plan.names)
         }
     rows = [Row(followed(many), _columns(figures)) for many, figures in found.items()]
@@ -62,7 +65,7 @@ async def measured(address: str, many: int, idle: float) -> dict[str, float]:
     """The seconds of the start, the percents of a core while idle, and the kilobytes of the process."""
     wanted = _names(many)
     began = time.monotonic()
-    async with program.caller(address, upstreams=wanted):
+    async with callers.caller(address, upstreams=wanted):
         for name in wanted:
             service.get(name)
         start = time.monotonic() - began
@@ -71,7 +74,7 @@ async def measured(address: str, many: int, idle: float) -> dict[str, float]:
         await asyncio.sleep(idle)
         share = (time.process_time() - busy) / (time.monotonic() - began)
         gc.collect()
-        return {"start": start, "idle": share * 100, "kilobytes": program.resident_kilobytes()}
+        return {"start": start, "idle": share * 100, "kilobytes": callers.resident_kilobytes()}
 
 
 if __name__ == "__main__":

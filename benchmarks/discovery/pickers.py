@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from benchmarks.discovery import program
+from benchmarks import program
 from benchmarks.plan import Plan
 from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
@@ -38,7 +38,7 @@ def pick_of(size: int) -> str:
 
 def pickers(plan: Plan) -> Table:
     """Microseconds of a pick."""
-    found = program.figures("pickers", plan, "--calls", plan.loops)
+    found = program.figures("discovery.pickers", plan, "--calls", plan.loops)
     rows = tuple(Row(name, {column: Spread.of(micros) for column, micros in found[name].items()}) for name in PICKERS)
     about = (
         "Of 3 and of 1,000 endpoints, in a loop; every endpoint is asked whether it is connected. What a call costs "

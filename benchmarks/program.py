@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hrpc
 from benchmarks import fleet, machine
 from benchmarks.plan import Plan
-from hrpc import Consul
 
 LIMIT = 900.0
 
 
 def figures(module: str, plan: Plan, *arguments: object, core: int = machine.SERVER_CORE) -> Any:
-    """What ``python -m benchmarks.discovery.{module}`` has measured; its output goes to a file beside the figures."""
+    """What ``python -m benchmarks.{module}`` has measured; its output goes to a file beside the figures."""
     output = plan.folder / f"{module}.json"
-    command = [sys.executable, "-m", f"benchmarks.discovery.{module}", str(output), *map(str, arguments)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(output), *map(str, arguments)]
     environ = fleet.environ() | {"HRPC_ADVERTISE": "127.0.0.1"}
     with (plan.folder / f"{module}.log").open("w") as log:
         done = subprocess.run(
@@ -48,23 +44,3 @@ def parser() -> argparse.ArgumentParser:
 def write(output: Path, found: object) -> None:
     """Writes the figures."""
     output.write_text(json.dumps(found))
-
-
-def caller(address: str, *options: hrpc.Option, upstreams: Sequence[str] = ()) -> hrpc.Server:
-    """A server that only calls others, not started."""
-    return hrpc.new_server(
-        hrpc.with_server_name("caller"),
-        hrpc.with_listen_port(0, "127.0.0.1"),
-        hrpc.with_consul(Consul(address=address)),
-        hrpc.with_graceful_stop(drain_delay=0, step_limit=30),
-        *([hrpc.with_upstreams(*upstreams)] if upstreams else []),
-        *options,
-    )
-
-
-def resident_kilobytes() -> int:
-    """The memory of this process."""
-    for line in Path(f"/proc/{os.getpid()}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1])
-    raise OSError("no VmRSS")

@@ -1,0 +1,1 @@
+"""What the plugins cost, and what they reach."""
