@@ -23,6 +23,7 @@ MAINTENANCE_LIMIT = 10.0
 """Seconds that the master has to tell Consul of a maintenance."""
 
 _PROBE, _CHANGE, _MAINTENANCE = "probe", "health", "maintenance"
+_WORKERS = "workers"
 _OF_THE_MASTER = ("server", "switch")
 """Parts that the master says itself, as it is of one mind with the workers."""
 
@@ -43,19 +44,21 @@ class HealthOfAll:
             self._limits[checker.kind] = max(self._limits[checker.kind], checker.timeout)
         health.ask_elsewhere(self._ask)
         health.spread = self._tell
-        health.add("workers", workers.check)
-        health.tell("workers", self._told)
+        health.tell(_WORKERS, self._told)
         workers.when_begun.append(self._greet)
         workers.on(_CHANGE, self._take)
         workers.on(_MAINTENANCE, self._maintain)
 
     async def _ask(self, kind: Kind, within: float | None) -> Mapping[str, str]:
-        serving = [worker.number for worker in self._workers.current.values() if worker.is_serving]
+        serving = self._workers.serving
+        if not serving and kind is Kind.READINESS:
+            # Asked each time: an answer of a second ago would send calls to a port on which nobody listens.
+            return {_WORKERS: f"none of {self._workers.count} serves"}
         limit = self._limits[kind] + MARGIN if within is None else within
         asked = str(kind), None if within is None else within * SHARE
         answers = await self._workers.ask_all(_PROBE, asked, timeout=limit)
         silent = {"answer": f"none within {limit:g} s"}
-        said = {number: answers.get(number, silent) for number in serving}
+        said = {worker.number: answers.get(worker.number, silent) for worker in serving}
         if kind is not Kind.READINESS:
             return of_all(said)
         self._unwell = "; ".join(f"worker {number}: {wrong}" for number in said if (wrong := _wrong(said[number])))

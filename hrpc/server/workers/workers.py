@@ -39,7 +39,7 @@ class Workers:
 
     async def ask_all(self, command: str, argument: Any = None, timeout: float = 1.0) -> dict[int, Any]:
         """What the workers that serve answer, by number. Those that do not answer in time are missing, and logged."""
-        serving = [worker for worker in self.current.values() if worker.is_serving]
+        serving = self.serving
         asked = (worker.link.ask(command, argument, timeout=timeout) for worker in serving)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found: dict[int, Any] = {}
@@ -57,18 +57,14 @@ class Workers:
         for worker in self.all:
             worker.link.tell(command, argument)
 
-    async def check(self) -> None:
-        """Raises `WorkerError` when no worker serves."""
-        if not self._serving:
-            raise WorkerError(f"none of {self.count} serves")
-
     def told(self) -> str:
         """How many of them serve."""
-        return f"{self._serving} of {self.count} serve"
+        return f"{len(self.serving)} of {self.count} serve"
 
     @property
-    def _serving(self) -> int:
-        return sum(worker.is_serving for worker in self.current.values())
+    def serving(self) -> list[Worker]:
+        """Those that take calls."""
+        return [worker for worker in self.current.values() if worker.is_serving]
 
 
 async def _is_ready(worker: Worker, _: Any) -> None:

@@ -77,6 +77,8 @@ async def test_it_is_not_ready_while_no_worker_serves(tmp_path: Path) -> None:
             return status == 503 and "0 of 2" in parts["workers"]
 
         await eventually(unready)
+        for _ in range(5):
+            assert (await readiness(service))[0] == 503
         (tmp_path / "gate").unlink()
 
         async def ready() -> bool:
