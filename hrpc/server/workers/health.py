@@ -64,7 +64,7 @@ class HealthOfAll:
         self._unwell = "; ".join(f"worker {number}: {wrong}" for number in said if (wrong := _wrong(said[number])))
         # The kernel gives connections to all that listen; but one that is well can serve, and without it nobody could.
         well = {number: parts for number, parts in said.items() if not _wrong(parts)}
-        return of_all(well or said)
+        return {_WORKERS: OK, **of_all(well or said)}
 
     def _told(self) -> str:
         return "; ".join(filter(None, (self._workers.told(), self._unwell)))
