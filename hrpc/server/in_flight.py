@@ -72,7 +72,7 @@ def lines(rows: list[MethodInFlight]) -> list[str]:
 
 def counted(calls: int) -> str:
     """How many they are, in words."""
-    return f"{calls} calls in flight" if calls else "no call in flight"
+    return f"{calls} call{'s' * (calls > 1)} in flight" if calls else "no call in flight"
 
 
 def _shown(call: Call, seconds: float) -> RunningCall:

@@ -63,12 +63,12 @@ async def test_a_service_drains_and_who_waits_is_told_how_it_goes_until_it_has_e
             await process.says("entered")
             code, said = await drain(folder, "--name", "tested", "--wait", "--timeout", "2")
             late = (
-                f"drain: tested (pid {process.pid}) has not ended within 2 s; the last that it said: drains: 1 calls in"
+                f"drain: tested (pid {process.pid}) has not ended within 2 s; the last that it said: drains: 1 call in"
             )
             assert (code, late in said) == (1, True)
             waiting = await started(folder, "--pid", str(process.pid), "--wait")
             assert waiting.stdout is not None
-            assert b"drains: 1 calls in flight" in await waiting.stdout.readline()
+            assert b"drains: 1 call in flight" in await waiting.stdout.readline()
             interrupted = await started(folder, "--wait")
             assert interrupted.stdout is not None
             await interrupted.stdout.readline()
