@@ -48,7 +48,7 @@ proto: $(INSTALLED) ## generate the code of the protos of examples, benchmarks a
 services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctrl-C
 	@BIN=$(BIN) scripts/run-services
 
-servers: ## install Consul, MariaDB and Redis where they are missing (Debian, Ubuntu; as root)
+servers: ## install Consul, MariaDB, Redis and RabbitMQ where they are missing (Debian, Ubuntu; as root)
 	@scripts/install-servers
 
 $(INSTALLED): pyproject.toml constraints.txt $(PLUGINS)

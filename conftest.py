@@ -18,11 +18,13 @@ from hrpc import _runtime
 from hrpc.testing.servers import (
     ConsulServer,
     MySQLServer,
+    RabbitMQServer,
     RedisServer,
     Server,
     ServerMissing,
     consul_server,
     mysql_server,
+    rabbitmq_server,
     redis_server,
     reserved_port,
 )
@@ -138,6 +140,12 @@ def shared_redis(_shared: Launch) -> RedisServer:
     return _shared(redis_server)
 
 
+@pytest.fixture(scope="session")
+def rabbitmq(_shared: Launch) -> RabbitMQServer:
+    """The RabbitMQ of the whole run: use queues of your own, and leave it running."""
+    return _shared(rabbitmq_server)
+
+
 @pytest.fixture
 def own_consul(launch: Launch) -> ConsulServer:
     """A fresh Consul for one test, which may kill it."""
@@ -154,6 +162,12 @@ def own_mariadb(launch: Launch) -> MySQLServer:
 def own_redis(launch: Launch) -> RedisServer:
     """A fresh Redis for one test, which may kill it."""
     return launch(redis_server)
+
+
+@pytest.fixture
+def own_rabbitmq(launch: Launch) -> RabbitMQServer:
+    """A fresh RabbitMQ for one test, which may kill it; it takes seconds to start."""
+    return launch(rabbitmq_server)
 
 
 @pytest.fixture

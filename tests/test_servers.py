@@ -29,6 +29,7 @@ from hrpc.testing.servers import (
     ServerMissing,
     consul_server,
     mysql_server,
+    rabbitmq_server,
     redis_server,
     reserved_port,
 )
@@ -138,6 +139,18 @@ def test_a_killed_server_comes_back_on_its_port_with_its_data(case: Case, launch
     server.start()
     assert server.address == address
     assert case.read(server) == "precious"
+
+
+def test_no_process_of_a_rabbitmq_that_ends_stays_behind(launch: Any, temporary: Path) -> None:
+    """Neither the broker nor Erlang's epmd, which by itself would become a daemon of the machine."""
+    server = launch(rabbitmq_server)
+    assert server.answers()
+
+    server.stop()
+
+    assert not server.running
+    assert not server.answers()
+    assert processes_in(temporary) == []
 
 
 def test_wipe_empties_a_server_that_is_down_and_refuses_one_that_runs(case: Case, launch: Any) -> None:

@@ -1,4 +1,4 @@
-"""Real servers for tests and for the demo: Consul, MySQL (or MariaDB) and Redis, each on a free port of 127.0.0.1.
+"""Real servers for tests and the demo, each on a free port of 127.0.0.1: Consul, MySQL (or MariaDB), Redis, RabbitMQ.
 
 ::
 
@@ -16,6 +16,7 @@ from hrpc.testing.servers.consul import ConsulServer, consul_server
 from hrpc.testing.servers.errors import ServerFailed, ServerMissing
 from hrpc.testing.servers.mysql import MySQLServer, mysql_server
 from hrpc.testing.servers.ports import reserved_port
+from hrpc.testing.servers.rabbitmq import RabbitMQServer, rabbitmq_server
 from hrpc.testing.servers.redis import RedisServer, redis_server
 from hrpc.testing.servers.server import Server
 
@@ -23,12 +24,14 @@ __all__ = [
     "Backend",
     "ConsulServer",
     "MySQLServer",
+    "RabbitMQServer",
     "RedisServer",
     "Server",
     "ServerFailed",
     "ServerMissing",
     "consul_server",
     "mysql_server",
+    "rabbitmq_server",
     "redis_server",
     "reserved_port",
 ]

@@ -88,14 +88,16 @@ def program(
     *,
     data: Path | None = None,
     fill: Callable[[Path], None] | None = None,
-    version_argument: str = "--version",
+    version_argument: str | None = "--version",
 ) -> Iterator[Program]:
     """The program at `path` in a temporary folder, not started; killed, and the folder removed, at the end.
 
     `command` makes the command line from the folder and the folder for data, which is `data` when given and then stays
-    after the end. `fill` makes the first data in an empty folder.
+    after the end. `fill` makes the first data in an empty folder. A program that cannot be asked for its version has
+    no `version_argument`.
     """
-    source = f"program {path} {version(path, version_argument)}".rstrip()
+    told = version(path, version_argument) if version_argument else ""
+    source = f"program {path} {told}".rstrip()
     with tempfile.TemporaryDirectory(prefix=f"hrpc-{Path(path).name}-") as name:
         folder = Path(name)
         kept = data if data is not None else folder / "data"
