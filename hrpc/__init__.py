@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 """As ``typing.TYPE_CHECKING``, whose import alone would take as long as all else here."""
 
 if TYPE_CHECKING:
-    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, service
+    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, queues, service
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
     from hrpc.leaving import draining
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         with_log_file,
         with_max_streams,
         with_message_limits,
+        with_message_queues,
         with_metrics,
         with_not_found,
         with_ping,
@@ -105,6 +106,7 @@ __all__ = [
     "log",
     "metrics",
     "new_server",
+    "queues",
     "service",
     "with_audit_log",
     "with_auth",
@@ -133,6 +135,7 @@ __all__ = [
     "with_log_file",
     "with_max_streams",
     "with_message_limits",
+    "with_message_queues",
     "with_metrics",
     "with_not_found",
     "with_ping",

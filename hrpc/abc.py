@@ -104,6 +104,32 @@ class Database(Protocol):
         """
 
 
+class MessageQueue(Protocol):
+    """The recipe for a message queue: what ``kafka.new(…)`` and ``rabbitmq.new(…)`` give. It holds no connection."""
+
+    @property
+    def name(self) -> str:
+        """The name, also that of the KV key ``{env}/messagequeues/{name}``."""
+
+    @property
+    def slot(self) -> Any:
+        """The place from which the plugin's ``get()`` reads; it holds the open broker's `client`."""
+
+    @property
+    def needs_settings(self) -> bool:
+        """Whether the settings have to come from the configuration center, because none were given in code."""
+
+    @property
+    def subscriptions(self) -> Sequence[Any]:
+        """What is consumed, each an `hrpc.queues.Subscription`."""
+
+    def open(self, stored: StoredSettings | None) -> AbstractAsyncContextManager[Any]:
+        """Connects once, so that a mistake shows at the start, and gives an `hrpc.queues.Broker`; closes it at the end.
+
+        Raises `InvalidConfig`, `QueueUnavailable` or `QueueRefused`.
+        """
+
+
 class Plugin(Protocol):
     """What extends a server without being a part of hrpc: see `hrpc.with_plugins`."""
 
@@ -410,6 +436,17 @@ class OutgoingSpan(Span, Protocol):
         """What tells the callee of its place in the trace: ``traceparent`` and the like."""
 
 
+class SendingSpan(Protocol):
+    """The sending of a message, from its making to `end`."""
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What tells those who handle the message of its place in the trace."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The broker has it, or sending it has failed with `error`."""
+
+
 class RequestSpan(Protocol):
     """A request to a database or to Consul in a trace, from its making to `end`."""
 
@@ -439,6 +476,12 @@ class Tracer(Protocol):
 
         An attribute ``error.type`` at its end says that it failed.
         """
+
+    def consuming(self, context: Any, topic: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """The same for a message of this topic, whose handler runs in the current task."""
+
+    def sending(self, topic: str, attributes: Mapping[str, str | int]) -> SendingSpan:
+        """Begins the sending of a message, as part of what the current task does."""
 
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins a request to a database or to Consul, as part of what the current task does."""

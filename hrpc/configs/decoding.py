@@ -49,7 +49,11 @@ class Refused(ValueError):
 
 def read(kind: type[T], key: str, text: bytes) -> T:
     """The value of a key as a `kind`: the text as it is for `str`, else what its JSON says. Raises `InvalidConfig`."""
-    origin = f"key {key!r}"
+    return read_text(kind, f"key {key!r}", text, hidden=is_secret(key.rpartition("/")[2]))
+
+
+def read_text(kind: type[T], origin: str, text: bytes, *, hidden: bool = False) -> T:
+    """The same for what has come from elsewhere; `hidden`: nothing of it is shown, whatever it is called."""
     try:
         decoded = text.decode()
     except UnicodeDecodeError:
@@ -63,7 +67,7 @@ def read(kind: type[T], key: str, text: bytes) -> T:
     try:
         return decode(kind, value, source=origin)
     except Refused as refused:
-        reason = without(refused.reason, secrets(value, is_secret(key.rpartition("/")[2])))
+        reason = without(refused.reason, secrets(value, hidden))
         raise InvalidConfig.because(origin, refused.field or None, reason) from None
 
 

@@ -32,6 +32,11 @@
     │   ├── DatabaseUnavailable     away, or too slow to answer
     │   │   └── PoolTimeout         every connection stayed in use
     │   └── DatabaseRefused         reached, but it does not let us in
+    ├── QueueError
+    │   ├── QueueUnavailable        the brokers are away, or too slow to answer
+    │   ├── HandlerTimeout          a handler of messages has taken too long (also a TimeoutError)
+    │   └── QueueRefused            reached, but they do not let us in, or do not take the message
+    ├── Reject                      what a handler of messages raises for one that is never going to be handled
     ├── MetricError                 a metric that was registered or used as it cannot be (also a ValueError)
     ├── ServiceError
     │   ├── ServiceNotFound         no instance that passes its checks
@@ -77,6 +82,11 @@ from hrpc.errors.hosted import ManagerError as ManagerError
 from hrpc.errors.hosted import PanicError as PanicError
 from hrpc.errors.hosted import RunEnded as RunEnded
 from hrpc.errors.hosted import ServicesErrors as ServicesErrors
+from hrpc.errors.queues import HandlerTimeout as HandlerTimeout
+from hrpc.errors.queues import QueueError as QueueError
+from hrpc.errors.queues import QueueRefused as QueueRefused
+from hrpc.errors.queues import QueueUnavailable as QueueUnavailable
+from hrpc.errors.queues import Reject as Reject
 from hrpc.errors.root import HrpcError as HrpcError
 from hrpc.errors.root import OptionError as OptionError
 

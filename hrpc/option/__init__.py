@@ -34,6 +34,7 @@ from hrpc.option.options import (
     with_upstreams,
 )
 from hrpc.option.plugins import with_plugins
+from hrpc.option.queues import with_message_queues
 from hrpc.option.registration import with_health_check, with_registration
 from hrpc.option.retries import with_hedging, with_retry
 from hrpc.option.retry import HedgingSettings, RetrySettings
@@ -121,6 +122,7 @@ __all__ = [
     "with_log_file",
     "with_max_streams",
     "with_message_limits",
+    "with_message_queues",
     "with_metrics",
     "with_not_found",
     "with_ping",

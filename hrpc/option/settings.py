@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from hrpc.abc import Database, GrpcService, HostedService, Instance, Plugin
+from hrpc.abc import Database, GrpcService, HostedService, Instance, MessageQueue, Plugin
 from hrpc.errors import MissingServerName, OptionError
 from hrpc.option import native
 from hrpc.option.balancer import Balancers
@@ -181,6 +181,7 @@ class Settings:
     """Another process of ours holds the port, so that others may share it: no option, but ``hrpc run --reload``."""
     consul: Consul | None = None
     databases: tuple[Database, ...] = ()
+    message_queues: tuple[MessageQueue, ...] = ()
     plugins: tuple[Plugin, ...] = ()
     hosted: HostedSettings = field(default_factory=HostedSettings)
     ping: bool | None = None
@@ -232,6 +233,11 @@ class Settings:
     def pings(self) -> bool:
         """Whether the ping service is there; see `with_ping`."""
         return bool(self.hosted.services) if self.ping is None else self.ping
+
+    @property
+    def has_services(self) -> bool:
+        """Whether something runs beside gRPC: hosted services, or consumers of message queues."""
+        return bool(self.hosted.services) or any(queue.subscriptions for queue in self.message_queues)
 
     @property
     def kv_prefix(self) -> str:
@@ -293,6 +299,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     settings = native.settled(settings, environ)
     _check_ports(settings)
     _check_databases(settings)
+    _check_message_queues(settings)
     _check_client_certificates(settings)
     if settings.upstreams and settings.consul is None and settings.static_services is None:
         raise OptionError(
@@ -348,6 +355,22 @@ def _check_databases(settings: Settings) -> None:
                 f"hrpc.with_databases({origin}) has no settings: give them in code, {given}address=…), or pass "
                 "hrpc.with_consul(…), or set CONFIGS_ADDR, to read the KV key "
                 f"{settings.kv_prefix}/databases/{database.name}"
+            )
+
+
+def _check_message_queues(settings: Settings) -> None:
+    option, names = "hrpc.with_message_queues", {database.name for database in settings.databases}
+    for queue in settings.message_queues:
+        if queue.name in names:
+            raise OptionError(
+                f'{option}: {queue.name!r} is the name of another one; give it its own, new(name="events")'
+            )
+        names.add(queue.name)
+        if queue.needs_settings and settings.consul is None:
+            raise OptionError(
+                f"{option}: {queue.name} has no settings: say in code where its brokers are, or pass "
+                "hrpc.with_consul(…), or set CONFIGS_ADDR, to read the KV key "
+                f"{settings.kv_prefix}/messagequeues/{queue.name}"
             )
 
 

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from loguru import logger
 
-from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, ServiceNotFound
+from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, QueueUnavailable, ServiceNotFound
 from hrpc.rpc.call import Call
 from hrpc.rpc.deadline import DeadlinePassed
 from hrpc.rpc.error_details import ROOM, Encoder, size_of
@@ -28,7 +28,7 @@ _Status = tuple[grpc.StatusCode, str, Metadata]  # with the message and the enco
 # What is the service's own fault, also when it says so itself, has to be in its log.
 _FAULTS = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_UNAVAILABLE = (DatabaseUnavailable, ServiceNotFound, ConsulUnreachable)
+_UNAVAILABLE = (DatabaseUnavailable, QueueUnavailable, ServiceNotFound, ConsulUnreachable)
 
 # A handler is cancelled both when the client goes away and when the deadline passes. gRPC does not say which; the
 # cancellation of the client itself overtakes the server's own clock by a few milliseconds.

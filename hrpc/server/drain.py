@@ -29,7 +29,7 @@ def longest(settings: Settings) -> float:
     s = settings.stop
     # A master has some patience with its workers, which go through several steps after their drain.
     found = settings.drain_delay + s.grace + 5 * s.step_limit
-    if not settings.hosted.services:
+    if not settings.has_services:
         return found
     return inf if settings.hosted.max_shutdown is None else found + settings.hosted.max_shutdown
 

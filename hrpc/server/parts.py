@@ -23,6 +23,7 @@ from hrpc.server.control import Control
 from hrpc.server.hosting.services import Services
 from hrpc.server.pools import Pools
 from hrpc.server.progress import StartProgress
+from hrpc.server.queues import Queues
 from hrpc.server.watch import Watch
 from hrpc.service.connections import Connections
 from hrpc.service.directory import Directory
@@ -41,7 +42,7 @@ class Parts:
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self.settings = settings
         self.name = settings.server_name
-        self.recorder = recorder.copy() if settings.hosted.services else recorder
+        self.recorder = recorder.copy() if settings.has_services else recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
         self.progress = StartProgress(self.name)
         self.health = Health(self.name, _runtime.early_health_checks)
@@ -61,7 +62,9 @@ class Parts:
         self.watch = Watch()
         self.hurry = asyncio.Event()
         """Set when the stop is to wait for nobody."""
-        self.hosted = Services(settings.hosted, settings.stop.step_limit, self.hurry)
+        self.queues = Queues(settings, self.runtime, self.health)
+        hosted = settings.hosted._replace(services=(*settings.hosted.services, *self.queues.consumers))
+        self.hosted = Services(hosted, settings.stop.step_limit, self.hurry)
         self.audit: AuditLog | None = None
         self.consul: Client | None = None
         self.configs: Configs | None = None

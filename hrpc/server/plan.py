@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from hrpc import from_thread, life, tasks
-from hrpc.abc import Database, Engine
+from hrpc.abc import Database, Engine, MessageQueue
 from hrpc.engine.choice import chosen
 from hrpc.health.state import Phase
 from hrpc.option import RunStep, in_order
@@ -49,6 +49,8 @@ def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
         yield Step(plugin.name, plugin.load)
     for database in s.databases:
         yield Step(database.name, partial(_pool, parts, database))
+    for queue in s.message_queues:
+        yield Step(queue.name, partial(_queue, parts, queue))
     yield Step("background tasks", partial(_background_tasks, parts), limited=False)
     if s.consul is not None:
         yield Step("config handlers", partial(_config_handlers, parts))
@@ -106,7 +108,7 @@ def prepared(parts: Parts) -> Iterator[Step]:
     if parts.settings.upstreams:
         yield Step("upstreams", partial(discovery.upstreams_known, parts))
     yield from steps_of_user(parts)
-    if parts.settings.hosted.services:
+    if parts.settings.has_services:
         set_up = partial(parts.hosted.set_up, parts.recorder)
         yield Step("set up services", set_up, leaving="release services", limited=False)
 
@@ -114,7 +116,7 @@ def prepared(parts: Parts) -> Iterator[Step]:
 def answered(parts: Parts, engine: Engine) -> Iterator[Step]:
     """Calls are taken, and what runs beside them runs."""
     yield Step("serve", partial(serving, parts, engine), leaving="drain", limited=False)
-    if parts.settings.hosted.services:
+    if parts.settings.has_services:
         # Told to stop before the drain begins, and awaited after it, so that both go on at once.
         yield Step("run services", parts.hosted.running, leaving="cancel services")
 
@@ -136,6 +138,10 @@ def ready(parts: Parts) -> Step:
 
 def _pool(parts: Parts, database: Database) -> AbstractAsyncContextManager[None]:
     return parts.pools.opened(database, parts.configs)
+
+
+def _queue(parts: Parts, queue: MessageQueue) -> AbstractAsyncContextManager[None]:
+    return parts.queues.opened(queue, parts.configs)
 
 
 def _config_handlers(parts: Parts) -> AbstractAsyncContextManager[None]:

@@ -93,7 +93,7 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
     diagnostics.add_to(own, services)
     threads = DaemonThreads(settings.handler_threads, "hrpc-handler")
     router = Router({**own.methods, **parts.recorder.methods}, parts.recorder.generic, _wrapper(parts, threads))
-    if not parts.recorder.methods and not parts.recorder.generic and not settings.hosted.services:
+    if not parts.recorder.methods and not parts.recorder.generic and not settings.has_services:
         logger.warning(
             "{} has no methods: before serve(), call the add_…Servicer_to_server(…, server) that grpc_tools generates",
             parts.name,

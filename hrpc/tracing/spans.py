@@ -99,11 +99,26 @@ class OpenTelemetry:
 
     def handling(self, context: Context, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins the span of a request that is answered, other than a gRPC call."""
+        return self._received(context, name, SpanKind.SERVER, attributes)
+
+    def consuming(self, context: Context, topic: str, attributes: Mapping[str, str | int]) -> RequestSpan:
+        """Begins the span of a message that is handled."""
+        return self._received(context, f"process {topic}", SpanKind.CONSUMER, attributes)
+
+    def _received(
+        self, context: Context, name: str, kind: SpanKind, attributes: Mapping[str, str | int]
+    ) -> RequestSpan:
         parent = propagation.received(context, of_call(context, self.provider))
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        span = self._tracer.start_span(name, parent, kind, attributes)
         _tell(context, span)
         otel.attach(trace.set_span_in_context(span, parent))
         return RequestSpan(span, self.end)
+
+    def sending(self, topic: str, attributes: Mapping[str, str | int]) -> SendingSpan:
+        """Begins the span of a message that is sent."""
+        parent = here()
+        span = self._tracer.start_span(f"send {topic}", parent, SpanKind.PRODUCER, attributes)
+        return SendingSpan(span, parent, self._is_usual, self.end)
 
     def request(self, name: str, attributes: Mapping[str, str | int]) -> RequestSpan:
         """Begins the span of a request to a database or to Consul."""
@@ -192,6 +207,25 @@ class RequestSpan:
             elif attributes and "error.type" in attributes:
                 span.set_status(StatusCode.ERROR)
         self._end(span)
+
+
+class SendingSpan(RequestSpan):
+    """The span of a message that is sent."""
+
+    __slots__ = ("_is_usual", "_parent")
+
+    def __init__(
+        self, span: trace.Span, parent: OTelContext, is_usual: bool, end: Callable[[trace.Span], None]
+    ) -> None:
+        super().__init__(span, end)
+        self._parent = parent
+        self._is_usual = is_usual
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What tells the consumers of the span."""
+        context = self._parent if self._is_usual else trace.set_span_in_context(self._span, self._parent)
+        return propagation.sent(self._span.get_span_context(), context, self._is_usual)
 
 
 def _tell(context: Context, span: trace.Span) -> None:

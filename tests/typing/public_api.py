@@ -19,10 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import hrpc
 import hrpc_configs
-from hrpc import Consul, Environment, configs, errors, life, log, metrics, service
+from hrpc import Consul, Environment, configs, errors, life, log, metrics, queues, service
 from hrpc.database import mysql, redis, sqlalchemy
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, assert_call_error, assert_service_error, managed, provide
+from tests.queues.memory import Memory
 
 
 class OutOfStock(
@@ -56,6 +57,11 @@ class Feed:
     def register_on_server(self, server: Any) -> None: ...
 
 
+async def on_order(message: queues.Message) -> None:
+    assert_type(message.json(Limits), Limits)
+    raise queues.Reject(message.topic)
+
+
 limits = hrpc_configs.Settings(Limits, key="limits", file=Path("limits.toml"), env="ORDERS_")
 
 
@@ -86,6 +92,7 @@ server = hrpc.new_server(
     hrpc.with_pre_run(close_something, priority=hrpc.Priority.FIRST, name="something"),
     hrpc.with_post_run(lambda: None),
     hrpc.with_start_limit(30),
+    hrpc.with_message_queues(Memory((queues.Subscription(("orders",), on_order, retry=queues.Retry(3)),))),
     hrpc.with_plugins(limits),
     hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
     hrpc.with_ping(),

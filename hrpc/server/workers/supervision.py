@@ -36,8 +36,8 @@ LAST_WORDS = 1.0
 def patience(settings: Settings) -> float:
     """Seconds after which a worker that was told to stop is killed: by then only one that hangs has not ended."""
     hosted = settings.hosted
-    waits = max(settings.stop.grace, (hosted.max_shutdown or _NO_LIMIT) if hosted.services else 0.0)
-    own = (settings.plugins, settings.databases, settings.post_run, settings.exit_listeners)
+    waits = max(settings.stop.grace, (hosted.max_shutdown or _NO_LIMIT) if settings.has_services else 0.0)
+    own = (settings.plugins, settings.databases, settings.message_queues, settings.post_run, settings.exit_listeners)
     steps = _STEPS + sum(map(len, own))
     return waits + steps * settings.stop.step_limit + 2.0
 
