@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 """As ``typing.TYPE_CHECKING``, whose import alone would take as long as all else here."""
 
 if TYPE_CHECKING:
-    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, queues, service
+    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, plugin, queues, service
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
     from hrpc.leaving import draining
@@ -106,6 +106,7 @@ __all__ = [
     "log",
     "metrics",
     "new_server",
+    "plugin",
     "queues",
     "service",
     "with_audit_log",

@@ -130,19 +130,26 @@ class MessageQueue(Protocol):
         """
 
 
+PLUGIN_API_VERSION = 1
+"""The version of the contract of plugins."""
+
+
 class Plugin(Protocol):
-    """What extends a server without being a part of hrpc: see `hrpc.with_plugins`."""
+    """What extends a server without being a part of hrpc: see `hrpc.with_plugins`.
+
+    `hrpc.plugin.Plugin` says what else one may have.
+    """
 
     @property
     def name(self) -> str:
         """The name, of which a server has one."""
 
-    @property
-    def depends_on(self) -> Sequence[str]:
-        """The names of the plugins that have to be loaded before."""
-
     def load(self) -> AbstractAsyncContextManager[object]:
         """Entered when the server starts, with Consul and without databases; left when it stops, after these."""
+
+
+Report = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+"""Makes what a page below ``/debug/`` answers from the parameters of the request."""
 
 
 class HostedService(Protocol):

@@ -67,15 +67,15 @@ async def run_exit_hooks(runtime: _runtime.Runtime, limit: float) -> list[Except
     """Runs all exit hooks, `limit` seconds for each; gives the errors."""
     hooks = exit_hooks(runtime)
     runtime.exit_hooks.clear()
-    return await _run_all("exit hook", hooks[::-1], limit)
+    return await run_all("exit hook", hooks[::-1], limit)
 
 
 async def run_restart_hooks(runtime: _runtime.Runtime, limit: float) -> list[Exception]:
     """Runs all restart hooks, `limit` seconds for each; gives the errors."""
-    return await _run_all("restart hook", [*_runtime.early_restart_hooks, *runtime.restart_hooks], limit)
+    return await run_all("restart hook", [*_runtime.early_restart_hooks, *runtime.restart_hooks], limit)
 
 
-async def _run_all(kind: str, hooks: list[Hook], limit: float) -> list[Exception]:
+async def run_all(kind: str, hooks: list[Hook], limit: float) -> list[Exception]:
     errors: list[Exception] = []
     for hook in hooks:
         name = f"{kind} {getattr(hook, '__qualname__', None) or repr(hook)}"

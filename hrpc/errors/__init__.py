@@ -5,7 +5,10 @@
     HrpcError
     ├── OptionError                 an option, or a combination of options, that cannot work (also a ValueError)
     │   ├── MissingServerName
-    │   └── InvalidPort
+    │   ├── InvalidPort
+    │   └── PluginError             a plugin that cannot be used
+    │       ├── MissingPlugin       1001: it is neither given nor installed
+    │       └── PluginCycle         1002: plugins that depend on each other
     ├── StartError                  a step of the start failed; `step` names it, the cause says why
     ├── StartTimeout                the start took longer than its limit
     ├── StopError                   steps of the stop failed; everything else was released (also an ExceptionGroup)
@@ -82,6 +85,9 @@ from hrpc.errors.hosted import ManagerError as ManagerError
 from hrpc.errors.hosted import PanicError as PanicError
 from hrpc.errors.hosted import RunEnded as RunEnded
 from hrpc.errors.hosted import ServicesErrors as ServicesErrors
+from hrpc.errors.plugins import MissingPlugin as MissingPlugin
+from hrpc.errors.plugins import PluginCycle as PluginCycle
+from hrpc.errors.plugins import PluginError as PluginError
 from hrpc.errors.queues import HandlerTimeout as HandlerTimeout
 from hrpc.errors.queues import QueueError as QueueError
 from hrpc.errors.queues import QueueRefused as QueueRefused

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from hrpc.abc import Report
 from hrpc.health import access
 from hrpc.health.http import Route
 from hrpc.option import DebugSettings
-
-Report = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
-"""Makes what is answered from the parameters of the request."""
 
 
 def routes(settings: DebugSettings, reports: Mapping[str, Report]) -> Mapping[str, Route]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from hrpc.abc import Plugin
-from hrpc.errors import OptionError
+from hrpc.option import installed
+from hrpc.option.plugin_checks import checked
 from hrpc.option.settings import Option
 
 
-def with_plugins(*plugins: Plugin) -> Option:
-    """Plugins to load: in this order, after Consul and before the databases, and unloaded in reverse.
+def with_plugins(*plugins: Plugin | str) -> Option:
+    """Plugins to load, after Consul and before the databases, and to unload in reverse after these.
 
-    Each is an `hrpc.abc.Plugin`, after all those on which it depends.
+    Each is an object, `hrpc.abc.Plugin` says which, or the name of one that is installed. Those on which it depends are
+    loaded before it, also when only they are installed and nobody has given them; otherwise the order is the one given.
+    Several of this option, and the ``with_…`` options of plugins, add up.
+
+    Raises `PluginError` for what is no plugin of this hrpc, `MissingPlugin` for a name that is not installed; and when
+    the server is made, both, and `PluginCycle`.
+
+    ::
+
+        hrpc.with_plugins("hrpc-uniqueid", limits)
     """
-    option, names = "hrpc.with_plugins", set[str]()
-    for plugin in plugins:
-        name = getattr(plugin, "name", None)
-        if not isinstance(name, str) or not name or not callable(getattr(plugin, "load", None)):
-            raise OptionError(f"{option}: takes plugins, with a name and load(), not {plugin!r}")
-        if name in names:
-            raise OptionError(f"{option}: {name!r} is given twice")
-        for needed in getattr(plugin, "depends_on", ()):
-            if needed not in names:
-                raise OptionError(f"{option}: {name!r} depends on {needed!r}: pass that one as well, before it")
-        names.add(name)
-    return Option("with_plugins", {"plugins": plugins})
+    option = "hrpc.with_plugins"
+    found = tuple(installed.find(each) if isinstance(each, str) else checked(option, each) for each in plugins)
+    return Option("with_plugins", {}, {"plugins": found})

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from hrpc.abc import Database, GrpcService, HostedService, Instance, MessageQueue, Plugin
 from hrpc.errors import MissingServerName, OptionError
-from hrpc.option import native
+from hrpc.option import lists, native
 from hrpc.option.balancer import Balancers
 from hrpc.option.consul import Consul, from_environment
 from hrpc.option.debug import DebugSettings
@@ -183,6 +183,8 @@ class Settings:
     databases: tuple[Database, ...] = ()
     message_queues: tuple[MessageQueue, ...] = ()
     plugins: tuple[Plugin, ...] = ()
+    announces: bool = False
+    """Whether a plugin tells others where the service is: no option, but what `plugins` come to."""
     hosted: HostedSettings = field(default_factory=HostedSettings)
     ping: bool | None = None
     upstreams: tuple[str, ...] = ()
@@ -246,10 +248,10 @@ class Settings:
 
     @property
     def drain_delay(self) -> float:
-        """Seconds between leaving Consul and refusing calls. Without Consul nobody has to notice."""
+        """Seconds between leaving Consul and refusing calls. Of what was not announced nobody has to notice."""
         if self.stop.drain_delay is not None:
             return self.stop.drain_delay
-        return 1.0 if self.consul is not None else 0.0
+        return 1.0 if self.consul is not None or self.announces else 0.0
 
     @property
     def shown_of_errors(self) -> ErrorSettings:
@@ -275,15 +277,24 @@ class Option:
         return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in values.items())})"
 
 
-def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) -> Settings:
-    """One `Settings` from all options and the environment, checked as a whole. Raises `OptionError`."""
+def fold(
+    options: Iterable[Option], environ: Mapping[str, str] | None = None, *, brought: Iterable[Option] = ()
+) -> Settings:
+    """One `Settings` from all options and the environment, checked as a whole. Raises `OptionError`.
+
+    Those that plugins have `brought` come before `options`, and lists of theirs are not replaced by later ones.
+    """
     changes: dict[str, Any] = {}
+    for option in brought:
+        lists.add(changes, {**option.changes, **option.added})
+    given: dict[str, Any] = {}
     for option in options:
         if not isinstance(option, Option):
             raise OptionError(f"new_server takes options such as hrpc.with_server_name(…), not {option!r}")
-        changes.update(option.changes)
+        given.update(option.changes)
         for name, values in option.added.items():
-            changes[name] = (*changes.get(name, ()), *values)
+            given[name] = (*given.get(name, ()), *values)
+    lists.add(changes, given)
     settings = Settings(**changes)
     if not settings.server_name:
         raise MissingServerName
@@ -300,6 +311,7 @@ def fold(options: Iterable[Option], environ: Mapping[str, str] | None = None) ->
     _check_ports(settings)
     _check_databases(settings)
     _check_message_queues(settings)
+    _check_hosted(settings)
     _check_client_certificates(settings)
     if settings.upstreams and settings.consul is None and settings.static_services is None:
         raise OptionError(
@@ -372,6 +384,12 @@ def _check_message_queues(settings: Settings) -> None:
                 "hrpc.with_consul(…), or set CONFIGS_ADDR, to read the KV key "
                 f"{settings.kv_prefix}/messagequeues/{queue.name}"
             )
+
+
+def _check_hosted(settings: Settings) -> None:
+    ids = [service.id for service in settings.hosted.services]
+    for twice in (each for each in ids if ids.count(each) > 1):
+        raise OptionError(f"hrpc.with_services: two services have the id {twice!r}: give one of them another")
 
 
 def _check_client_certificates(settings: Settings) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hrpc import _runtime, leaving
+from hrpc._runtime import Hook
+from hrpc.abc import Registration
 from hrpc.configs.center import Configs
 from hrpc.health.state import Health
 from hrpc.health.state import slot as health_slot
@@ -71,6 +73,10 @@ class Parts:
         self.connections: Connections | None = None
         self.directory: Directory | None = None
         self.background: Background | None = None
+        self.entry: Registration | None = None
+        """What is told of the service to those who list it."""
+        self.when_drained: list[Hook] = []
+        """What plugins want to be run when the last call has ended."""
         self.port: int | None = None
         self.health_port: int | None = None
         self.metrics_port: int | None = None

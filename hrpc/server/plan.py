@@ -19,6 +19,9 @@ from hrpc.server import discovery, tracing
 from hrpc.server.drain import noticed
 from hrpc.server.job import Job, beating
 from hrpc.server.parts import Parts
+from hrpc.server.plugins import announcing
+from hrpc.server.plugins.loading import loaded
+from hrpc.server.plugins.plugins import announces
 from hrpc.server.registration import registered
 from hrpc.server.serving import bound, health_http, metrics_http, serving
 from hrpc.server.steps import Step
@@ -30,7 +33,7 @@ def plan(parts: Parts, errors: list[Exception], job: Job | None = None) -> Itera
     yield Step("control", parts.control.opened)
     if job is None:
         yield from needed(parts, errors)
-        yield from _serving(parts)
+        yield from _serving(parts, errors)
         return
     yield Step("heartbeat", partial(beating, job, parts))
     yield from needed(parts, errors)
@@ -46,7 +49,7 @@ def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
         yield Step("tracing", partial(tracing.opened, s, parts.runtime, parts.outgoing))
     yield from _discovery(parts)
     for plugin in s.plugins:
-        yield Step(plugin.name, plugin.load)
+        yield Step(plugin.name, partial(loaded, plugin))
     for database in s.databases:
         yield Step(database.name, partial(_pool, parts, database))
     for queue in s.message_queues:
@@ -85,8 +88,9 @@ def steps_of_user(parts: Parts) -> Iterator[Step]:
         yield Step(None, partial(_after, step, s.stop.step_limit), leaving=step.name, limited=False)
 
 
-def _serving(parts: Parts) -> Iterator[Step]:
+def _serving(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
     yield from probed(parts)
+    yield from drained(parts, errors)
     engine = chosen(parts.settings, shared=parts.settings.port_is_held)
     yield Step("bind", partial(bound, parts, engine), leaving="close port")
     yield from prepared(parts)
@@ -101,6 +105,12 @@ def probed(parts: Parts) -> Iterator[Step]:
         yield Step("health", partial(health_http, parts, s.health_port))
     if s.metrics_port is not None:
         yield Step("metrics", partial(metrics_http, parts, s.metrics_port))
+
+
+def drained(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
+    """What comes in a stop when the last call has ended."""
+    if parts.settings.announces:
+        yield Step(None, partial(announcing.drained, parts, errors), leaving="plugins after drain", limited=False)
 
 
 def prepared(parts: Parts) -> Iterator[Step]:
@@ -124,10 +134,14 @@ def answered(parts: Parts, engine: Engine) -> Iterator[Step]:
 def announced(parts: Parts) -> Iterator[Step]:
     """Others learn that the server takes calls, and at the end that it takes none."""
     s = parts.settings
-    if s.consul is not None:
+    if s.consul is not None or s.announces:
         delay = partial(_drain_delay, parts)
         yield Step(None, partial(noticed, delay, parts.hurry), leaving="drain delay", limited=False)
-        yield Step("register", partial(registered, parts, s.consul), leaving="deregister")
+    if s.consul is not None:
+        yield Step("register", partial(registered, parts), leaving="deregister")
+    for plugin in filter(announces, s.plugins):
+        name = plugin.name
+        yield Step(f"announce by {name}", partial(announcing.announced, parts, plugin), leaving=f"withdraw by {name}")
     yield ready(parts)
 
 

@@ -9,24 +9,31 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from hrpc.abc import KEEPALIVE_META, Check, Registration, RegistrationReport, endpoint
-from hrpc.option import Consul, Settings
+from hrpc.option import Settings
+from hrpc.server.address import advertised
 from hrpc.server.parts import Parts
 
 
 @asynccontextmanager
-async def registered(parts: Parts, consul: Consul) -> AsyncIterator[None]:
+async def registered(parts: Parts) -> AsyncIterator[None]:
     """Lists the server at the registry while the context lasts. Raises `OptionError` without an address to give."""
-    from hrpc.consul.address import advertised  # with Consul's libraries, which are there when a registry is
-
-    settings, registry = parts.settings, parts.consul
+    registry = parts.consul
     assert registry is not None
-    assert parts.port is not None
-    found = advertised(settings.registration.address, consul, settings.host)
-    parts.address_origin = found.origin
-    entry = registration(settings, found.address, parts.port, parts.health_port, parts.recorder.methods)
+    entry = own_entry(parts)
     parts.health.tell("registration", lambda: _told(registry.report()))
     async with registry.registered(entry):
         yield
+
+
+def own_entry(parts: Parts) -> Registration:
+    """The entry of this life, the same for all who are told. Raises `OptionError` without an address to give."""
+    if parts.entry is None:
+        settings = parts.settings
+        assert parts.port is not None
+        found = advertised(settings.registration.address, settings.consul, settings.host)
+        parts.address_origin = found.origin
+        parts.entry = registration(settings, found.address, parts.port, parts.health_port, parts.recorder.methods)
+    return parts.entry
 
 
 def _told(report: RegistrationReport | None) -> str:

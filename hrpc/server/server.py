@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from hrpc.abc import endpoint
 from hrpc.errors import AlreadyRunning, NotRunning, OptionError
-from hrpc.option import Option, Settings, checks, fold
+from hrpc.option import Option, Settings, checks
 from hrpc.rpc.recorder import Recorder
+from hrpc.server.plugins.plugins import Plugins
 
 if TYPE_CHECKING:
     import grpc
@@ -52,7 +53,8 @@ class Server:
 
     def __init__(self, options: Sequence[Option]) -> None:
         self._options = tuple(options)
-        self._settings = fold(self._options)
+        self._plugins = Plugins()
+        self._settings = self._plugins.settled(self._options)
         self._recorder = Recorder()
         self._running: Running | None = None
         self._life: asyncio.Task[None] | None = None
@@ -101,7 +103,7 @@ class Server:
         """Adds options, which win over those given to ``new_server``. Raises `AlreadyRunning` once it is started."""
         self._check_not_running()
         self._options += options
-        self._settings = fold(self._options)
+        self._settings = self._plugins.settled(self._options)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]

@@ -34,7 +34,7 @@ _CONNECT_LIMIT = 2
 
 async def reach(case: Case) -> list[Finding]:
     """Whether the agent can connect to what would be registered."""
-    from hrpc.consul.address import advertised
+    from hrpc.server.address import advertised
 
     settings = case.server
     try:

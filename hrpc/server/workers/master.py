@@ -58,7 +58,7 @@ class Master(Running):
         await super().maintenance(reason)
 
     def _plan(self, errors: list[Exception]) -> Iterator[Step]:
-        return plans.of_master(self.parts, self._supervision)
+        return plans.of_master(self.parts, self._supervision, errors)
 
     def _doing(self) -> str:
         return f"{super()._doing()}, with {self._workers.count} workers"

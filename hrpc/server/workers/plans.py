@@ -18,7 +18,7 @@ from hrpc.server.workers.supervision import Supervision, patience
 _OPTION = "hrpc.with_listen_port"
 
 
-def of_master(parts: Parts, supervision: Supervision) -> Iterator[Step]:
+def of_master(parts: Parts, supervision: Supervision, errors: list[Exception]) -> Iterator[Step]:
     """The steps of the process that keeps the workers: it is what others see of the service."""
     s = parts.settings
     yield plan.logged(parts)
@@ -26,6 +26,7 @@ def of_master(parts: Parts, supervision: Supervision) -> Iterator[Step]:
     if s.consul is not None:
         yield Step("consul", partial(discovery.consul, parts, s.consul))
     yield from plan.probed(parts)
+    yield from plan.drained(parts, errors)
     yield Step("bind", partial(_held, parts), leaving="close port")
     yield Step("workers", partial(_kept, parts, supervision), leaving="drain", limited=False)
     yield from plan.announced(parts)

@@ -26,19 +26,21 @@ class Advertised(NamedTuple):
 
 def advertised(
     explicit: str | None,
-    consul: Consul,
+    consul: Consul | None,
     listen_host: str,
     environ: Mapping[str, str] | None = None,
     route: Callable[[str, int], str | None] | None = None,
 ) -> Advertised:
     """The first of: what the code says, ``HRPC_ADVERTISE``, ``POD_IP``, the one interface that is listened on, this
     machine's end of the route to Consul, its end of the default route; the loopback only for an agent that is on it.
+    Without Consul, whoever is told of it is on this machine, and takes the loopback as well.
 
     Raises `OptionError` when none is left, or when the first one is nothing that others could connect to.
     """
     environ = os.environ if environ is None else environ
     route = route or _route
-    agent = urlsplit(consul.url)
+    url = "unix:" if consul is None else consul.url
+    agent = urlsplit(url)
     to_agent = "127.0.0.1" if agent.scheme == "unix" else route(agent.hostname or "", agent.port or 8500)
     # An agent is also asked by the address of this machine's own interface; the route to it begins where it ends.
     agent_is_here = to_agent is not None and (_is_loopback(to_agent) or to_agent == agent.hostname)
@@ -52,7 +54,7 @@ def advertised(
             address = checks.host(origin, value.strip())
             if not agent_is_here and _is_loopback(address):
                 raise OptionError(
-                    f"{origin}: {value!r} leads callers to their own machine, and Consul at {consul.url} is on another "
+                    f"{origin}: {value!r} leads callers to their own machine, and Consul at {url} is on another "
                     f"one; {_REMEDY}"
                 )
             return Advertised(address, origin)
@@ -61,10 +63,9 @@ def advertised(
         if found.address and not _is_loopback(found.address) and not _is_link_local(found.address):
             return found
     if to_agent and agent_is_here:
-        return Advertised(to_agent, "the route to Consul")
+        return Advertised(to_agent, "the route to Consul" if consul is not None else "the loopback")
     raise OptionError(
-        f"no address to register: this machine has no route to Consul at {consul.url} and none to the network; "
-        f"{_REMEDY}"
+        f"no address to register: this machine has no route to Consul at {url} and none to the network; {_REMEDY}"
     )
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrpc.abc import endpoint
-from hrpc.consul.address import advertised
 from hrpc.errors import OptionError
 from hrpc.option import Consul
+from hrpc.server.address import advertised
 
 LOCAL = Consul(address="127.0.0.1:8500")
 LOCAL_BY_NAME = Consul(address="localhost:8500")
