@@ -17,7 +17,20 @@ TYPE_CHECKING = False
 """As ``typing.TYPE_CHECKING``, whose import alone would take as long as all else here."""
 
 if TYPE_CHECKING:
-    from hrpc import configs, database, errors, from_thread, health, life, log, metrics, plugin, queues, service
+    from hrpc import (
+        configs,
+        database,
+        errors,
+        from_thread,
+        health,
+        life,
+        log,
+        metrics,
+        plugin,
+        queues,
+        service,
+        uniqueid,
+    )
     from hrpc.context import Context, background_context
     from hrpc.errors import HrpcError
     from hrpc.leaving import draining
@@ -57,6 +70,7 @@ if TYPE_CHECKING:
         with_message_limits,
         with_message_queues,
         with_metrics,
+        with_node_id,
         with_not_found,
         with_ping,
         with_plugins,
@@ -109,6 +123,7 @@ __all__ = [
     "plugin",
     "queues",
     "service",
+    "uniqueid",
     "with_audit_log",
     "with_auth",
     "with_balancer",
@@ -138,6 +153,7 @@ __all__ = [
     "with_message_limits",
     "with_message_queues",
     "with_metrics",
+    "with_node_id",
     "with_not_found",
     "with_ping",
     "with_plugins",

@@ -148,6 +148,29 @@ class ProcessLog:
 process_log = ProcessLog()
 
 
+class ProcessIds:
+    """What makes the unique ids of this process: what a server has brought last and still has, else its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.nodes: Any = None
+        """The node ids that this process has taken on this machine."""
+        self.own: Any = None
+        self.given: list[Any] = []
+
+    @contextmanager
+    def giving(self, generator: Any) -> Iterator[None]:
+        """Lets `generator` make the ids of the process, for as long as the context lasts."""
+        self.given.append(generator)
+        try:
+            yield
+        finally:
+            self.given.remove(generator)
+
+
+process_ids = ProcessIds()
+
+
 def enter_thread(runtime: Runtime) -> contextvars.Token[Runtime | None]:
     """Makes `runtime` the current one of a context that runs in a thread, where no event loop leads to it."""
     return _of_thread.set(runtime)

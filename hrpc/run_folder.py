@@ -70,6 +70,11 @@ class RunFolder:
                 return self._listening(file), file
         raise RunFolderError(errno.EEXIST, f"{self.path}: this process has a hundred sockets for {name!r} already")
 
+    def open(self, file: str) -> int:
+        """A descriptor of a file to read and to write, which is made when it is not there. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(file, flags, 0o600, dir_fd=self._descriptor)
+
     def remove(self, file: str) -> None:
         """Removes a file, if it is there."""
         with suppress(FileNotFoundError):

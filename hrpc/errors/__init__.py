@@ -40,6 +40,7 @@
     │   ├── HandlerTimeout          a handler of messages has taken too long (also a TimeoutError)
     │   └── QueueRefused            reached, but they do not let us in, or do not take the message
     ├── Reject                      what a handler of messages raises for one that is never going to be handled
+    ├── UniqueIdError               no unique id can be made now: no node id is this process', or the clock is wrong
     ├── MetricError                 a metric that was registered or used as it cannot be (also a ValueError)
     ├── ServiceError
     │   ├── ServiceNotFound         no instance that passes its checks
@@ -291,6 +292,10 @@ class PoolTimeout(DatabaseUnavailable):
 
 class DatabaseRefused(DatabaseError):
     """A database was reached but does not let us in: wrong user, password or database name."""
+
+
+class UniqueIdError(HrpcError):
+    """No unique id can be made now, because two could become the same. A call that ends with it answers UNAVAILABLE."""
 
 
 class MetricError(HrpcError, ValueError):

@@ -64,6 +64,7 @@ from hrpc.option.static import with_static_services
 from hrpc.option.tls import with_client_certs, with_server_certs
 from hrpc.option.tracing import with_tracing
 from hrpc.option.transport import with_compression, with_keepalive, with_max_streams, with_message_limits
+from hrpc.option.uniqueid import with_node_id
 from hrpc.option.workers import with_workers
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "with_message_limits",
     "with_message_queues",
     "with_metrics",
+    "with_node_id",
     "with_not_found",
     "with_ping",
     "with_plugins",

@@ -230,6 +230,7 @@ class Settings:
     log_file: str | None = None
     tracing: TracingSettings | None = None
     workers: WorkerCount = 1
+    node_id: int | None = None
 
     @property
     def pings(self) -> bool:

@@ -15,7 +15,14 @@ import grpc
 import grpc.aio
 from loguru import logger
 
-from hrpc.errors import CallError, ConsulUnreachable, DatabaseUnavailable, QueueUnavailable, ServiceNotFound
+from hrpc.errors import (
+    CallError,
+    ConsulUnreachable,
+    DatabaseUnavailable,
+    QueueUnavailable,
+    ServiceNotFound,
+    UniqueIdError,
+)
 from hrpc.rpc.call import Call
 from hrpc.rpc.deadline import DeadlinePassed
 from hrpc.rpc.error_details import ROOM, Encoder, size_of
@@ -106,6 +113,8 @@ class Failures:
         away = self._unavailable(error)
         if away is None and _is_upstream_away(error):
             away = "an upstream"
+        if isinstance(error, UniqueIdError):
+            away = "the source of unique ids"
         if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             log.warning(
                 "{} failed, an upstream did not answer in time: {} (error id {})", method, _words(error), error_id

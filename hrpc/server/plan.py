@@ -48,6 +48,8 @@ def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
         # First, so that what is opened after it can be traced, and last to end, so that the last spans are sent.
         yield Step("tracing", partial(tracing.opened, s, parts.runtime, parts.outgoing))
     yield from _discovery(parts)
+    if s.node_id is not None:
+        yield Step("node id", partial(_node_id, parts, s.node_id))
     for plugin in s.plugins:
         yield Step(plugin.name, partial(loaded, plugin))
     for database in s.databases:
@@ -59,6 +61,12 @@ def needed(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
         yield Step("config handlers", partial(_config_handlers, parts))
     yield Step("health checkers", parts.health.checking)
     yield Step("exit hooks", partial(_exit_hooks, parts, errors), limited=False)
+
+
+def _node_id(parts: Parts, node: int) -> AbstractAsyncContextManager[None]:
+    from hrpc.server import node_id  # for those who choose one
+
+    return node_id.taken(parts, node)
 
 
 def logged(parts: Parts) -> Step:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import hrpc
 import hrpc_configs
-from hrpc import Consul, Environment, configs, errors, life, log, metrics, queues, service
+from hrpc import Consul, Environment, configs, errors, life, log, metrics, queues, service, uniqueid
 from hrpc.database import mysql, redis, sqlalchemy
 from hrpc.database.mysql import MySQL, Result
 from hrpc.testing import DevConsul, assert_call_error, assert_service_error, managed, provide
@@ -96,6 +96,7 @@ server = hrpc.new_server(
     hrpc.with_plugins(limits),
     hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
     hrpc.with_ping(),
+    hrpc.with_node_id(7),
     hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
@@ -149,6 +150,8 @@ def blocking() -> None:
     assert_type(server.server, hrpc.Server)
     assert_type(server.run(job), int)
     assert_type(server.run(job_with_value, "x", timeout=60, heartbeat=False), None)
+    assert_type(uniqueid.next_id(), int)
+    assert_type(uniqueid.parts(uniqueid.next_ids(2)[0]), uniqueid.Parts)
     assert_type(server.run(blocking_job, heartbeat="/run/nightly"), str)
     assert_type(server.port, int)
     assert_type(server.address, str)
