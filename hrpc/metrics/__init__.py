@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from hrpc import _runtime
 from hrpc.errors import MetricError
-from hrpc.metrics.instruments import Counter, Gauge, Histogram
+from hrpc.metrics.instruments import Counter, Gauge, Histogram, Read
 from hrpc.metrics.measures import Mode
 from hrpc.option.metrics import checked_buckets
 from hrpc.option.settings import DEFAULT_BUCKETS
@@ -34,23 +34,28 @@ I = TypeVar("I", Counter, Gauge, Histogram)  # noqa: E741
 __all__ = ["incr", "observe", "register_counter", "register_gauge", "register_histogram", "set"]
 
 
-def register_counter(name: str, help: str, labels: Iterable[str] = ()) -> None:
+def register_counter(name: str, help: str, labels: Iterable[str] = (), *, read: Read | None = None) -> None:
     """Registers what only grows; see `incr`.
+
+    What is counted somewhere already is read there when it is scraped: `read` is then called in the event loop, and
+    gives a number, or with labels a mapping from their values, in a tuple when there are several, to numbers.
 
     To register the same again changes nothing. Raises `MetricError` when the name is taken by something else, or when
     it or a label is one that Prometheus cannot have.
     """
-    _register(Counter(name, help, labels))
+    _register(Counter(name, help, labels, read))
 
 
-def register_gauge(name: str, help: str, labels: Iterable[str] = (), *, workers: Mode = "each") -> None:
-    """Registers what rises and falls; see `set`. Raises `MetricError` as `register_counter` does.
+def register_gauge(
+    name: str, help: str, labels: Iterable[str] = (), *, workers: Mode = "each", read: Read | None = None
+) -> None:
+    """Registers what rises and falls; see `set`, and for `read` and the errors `register_counter`.
 
     With several workers there are several values, and `workers` says what is told of them: their ``"sum"``, as of
     orders that wait in the memory of each; the ``"max"`` or the ``"min"``, as of what all of them read elsewhere; or
     ``"each"`` with the label ``worker``.
     """
-    _register(Gauge(name, help, labels, workers))
+    _register(Gauge(name, help, labels, workers, read))
 
 
 def register_histogram(

@@ -60,6 +60,14 @@ class InstrumentCollector(Collector):
         self._server_name = server_name
         self._instruments = instruments
 
+    def __repr__(self) -> str:
+        return ", ".join(map(self._name, self._all()))
+
+    def each(self) -> Iterator[InstrumentCollector]:
+        """Each of them alone, so that one that cannot be read fails no other."""
+        for one in self._all():
+            yield InstrumentCollector(self._server_name, {one.name: one})
+
     @property
     def modes(self) -> Mapping[str, Mode]:
         """Of its gauges."""

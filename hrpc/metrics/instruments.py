@@ -19,6 +19,9 @@ SERIES_AT_MOST = 1000
 """Combinations of label values of one metric. More count as ``other``, so that no caller can fill the memory."""
 
 Key = tuple[str, ...]
+Read = Callable[[], float | Mapping[Any, float]]
+"""Tells the value now, or with labels one for each value of the label, or tuple of values."""
+
 LARGEST = sys.float_info.max
 """What a counter can grow by at once: values are floats in Prometheus."""
 
@@ -43,12 +46,13 @@ class Instrument(Generic[V]):
     """Labels that it cannot have."""
     suffixes: ClassVar[tuple[str, ...]] = ("",)
 
-    def __init__(self, name: str, help: str, labels: Iterable[str]) -> None:
+    def __init__(self, name: str, help: str, labels: Iterable[str], read: Read | None = None) -> None:
         self.name = name
         self.help = help
         self.labels = self._checked(name, help, labels)
+        self.read = read
         self._lock = threading.Lock()
-        self._values: dict[Key, V] = {} if self.labels else {(): self._zero()}
+        self._values: dict[Key, V] = {} if self.labels or read is not None else {(): self._zero()}
         self._pick = _picker(self.labels)
 
     @property
@@ -63,7 +67,7 @@ class Instrument(Generic[V]):
 
     def same(self, other: Instrument[V]) -> bool:
         """Whether both are registered alike."""
-        return (type(self), self.help, self.labels) == (type(other), other.help, other.labels)
+        return (type(self), self.help, self.labels, self.read) == (type(other), other.help, other.labels, other.read)
 
     def values(self) -> dict[Key, V]:
         """The value now for each combination of label values."""
@@ -85,6 +89,8 @@ class Instrument(Generic[V]):
         return self._new_key(labels)
 
     def _new_key(self, labels: Mapping[str, object]) -> Key:
+        if self.read is not None:
+            raise MetricError(f"{self.kind} {self.name!r}: it is read when it is scraped, and cannot be changed")
         if set(labels) != set(self.labels):
             raise MetricError(
                 f"{self.kind} {self.name!r}: takes the labels {', '.join(self.labels) or '(none)'}, "
@@ -115,7 +121,29 @@ class Instrument(Generic[V]):
         return names
 
 
-class Counter(Instrument[float]):
+class Number(Instrument[float]):
+    """One number."""
+
+    def values(self) -> dict[Key, float]:
+        if self.read is None:
+            return super().values()
+        told: Any = self.read()
+        if not isinstance(told, Mapping):
+            told = {(): told}
+        found = {(key,) if isinstance(key, str) else key: _number(self, value) for key, value in told.items()}
+        for key in found:
+            if len(key) != len(self.labels):
+                raise MetricError(
+                    f"{self.kind} {self.name!r}: takes the labels {', '.join(self.labels) or '(none)'}, and what is "
+                    f"read has {len(key)} of them"
+                )
+        return found
+
+    def _zero(self) -> float:
+        return 0.0
+
+
+class Counter(Number):
     """What only grows."""
 
     kind = "counter"
@@ -138,18 +166,17 @@ class Counter(Instrument[float]):
         with self._lock:
             self._values[key] += by
 
-    def _zero(self) -> float:
-        return 0.0
 
-
-class Gauge(Instrument[float]):
+class Gauge(Number):
     """What rises and falls."""
 
     kind = "gauge"
 
-    def __init__(self, name: str, help: str, labels: Iterable[str], workers: Mode = "each") -> None:
+    def __init__(
+        self, name: str, help: str, labels: Iterable[str], workers: Mode = "each", read: Read | None = None
+    ) -> None:
         """`workers`: what is told of the values of several workers."""
-        super().__init__(name, help, labels)
+        super().__init__(name, help, labels, read)
         if workers not in MODES:
             raise MetricError(f"gauge {name!r}: workers={workers!r}: takes {', '.join(map(repr, MODES))}")
         if workers == "each" and "worker" in self.labels:
@@ -168,9 +195,6 @@ class Gauge(Instrument[float]):
         key = self._key(labels)
         with self._lock:
             self._values[key] = number
-
-    def _zero(self) -> float:
-        return 0.0
 
 
 class Histogram(Instrument[Observed]):
@@ -216,7 +240,7 @@ def _picker(labels: tuple[str, ...]) -> Callable[[Mapping[str, object]], Any]:
     return lambda given: (given[label],)
 
 
-def _number(instrument: Counter | Gauge | Histogram, value: object) -> float:
+def _number(instrument: Instrument[Any], value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

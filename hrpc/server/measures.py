@@ -22,7 +22,7 @@ def measured(parts: Parts, calls: CallText) -> Families:
 
     _measure(parts)
     own = InstrumentCollector(parts.name, _runtime.early_metrics, parts.runtime.metrics)
-    return Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), own, REGISTRY))
+    return Families(calls.names, lambda: (*map(MeasureCollector, parts.measures), *own.each(), REGISTRY))
 
 
 def _measure(parts: Parts) -> None:

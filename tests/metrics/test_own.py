@@ -111,6 +111,28 @@ async def test_all_kinds_are_valid_in_both_formats() -> None:
     }
 
 
+async def test_what_is_counted_elsewhere_is_read_at_each_scrape_and_one_that_fails_fails_no_other() -> None:
+    counted = {("fast", "slow"): 1.0}
+    metrics.register_gauge("broken", "What cannot be read.", read=lambda: 1 // 0)
+    metrics.register_gauge("wrong", "What has a label too many.", read=lambda: {"a": 1})
+    metrics.register_counter("moved", "Orders that were moved.", ("from", "to"), read=lambda: counted)
+    metrics.register_gauge("waiting", "Orders that wait.", ("queue",), read=lambda: {"fast": 3})
+    metrics.register_counter("seen", "Orders that were seen.", read=lambda: 7)
+    async with a_server() as server:
+        for count in (1, 5):
+            counted["fast", "slow"] = count
+            found = await samples(server)
+            assert value(found, "measured_moved_total", **{"from": "fast", "to": "slow"}) == count
+            assert value(found, "measured_waiting", queue="fast") == 3
+            assert value(found, "measured_seen_total") == 7
+    with pytest.raises(MetricError, match="counter 'seen': it is read when it is scraped, and cannot be changed"):
+        metrics.incr("seen")
+    with pytest.raises(MetricError, match="cannot be changed"):
+        metrics.set("waiting", 1, queue="fast")
+    with pytest.raises(MetricError, match=r"takes the labels \(none\), and what is read has 1 of them"):
+        values("wrong")
+
+
 async def test_a_metric_without_labels_is_there_before_it_is_used() -> None:
     metrics.register_counter("paid", "Orders that were paid.")
     async with a_server() as server:

@@ -131,6 +131,9 @@ hrpc.health.set_serving("shop.Orders", False)
 metrics.register_counter("paid", "Orders that were paid.", labels=("currency",))
 metrics.register_gauge("queue", "Orders that wait.")
 metrics.register_gauge("queues", "Orders that wait.", workers="sum")
+metrics.register_gauge("waiting", "Orders that wait.", ("queue",), read=lambda: {"fast": 1})
+metrics.register_counter("moved", "Orders that were moved.", ("from", "to"), read=lambda: {("fast", "slow"): 1.5})
+metrics.register_counter("seen", "Orders that were seen.", read=lambda: 7)
 metrics.register_histogram("items", "Items of an order.", ["currency"], buckets=range(1, 5))
 
 
