@@ -11,7 +11,7 @@
 
 from hrpc_inmemory.errors import LoadCancelled, LoadTimeout
 from hrpc_inmemory.map import Map
-from hrpc_inmemory.plugin import InMemory
+from hrpc_inmemory.plugin import InMemory, with_maps
 from hrpc_inmemory.statistics import Statistics
 
-__all__ = ["InMemory", "LoadCancelled", "LoadTimeout", "Map", "Statistics"]
+__all__ = ["InMemory", "LoadCancelled", "LoadTimeout", "Map", "Statistics", "with_maps"]

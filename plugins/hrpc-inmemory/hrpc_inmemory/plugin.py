@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-from hrpc import life, metrics
+from hrpc import Option, life, metrics
 from hrpc.errors import OptionError
+from hrpc.plugin import Plugin, option
 from hrpc_inmemory.map import Map
 from hrpc_inmemory.statistics import Statistics
 
@@ -26,11 +27,20 @@ _GAUGES = {
 }
 
 
-class InMemory:
+def with_maps(*maps: Map[Any, Any]) -> Option:
+    """Maps that a server has: their metrics are among its own, their entries are freed when their life is over, and
+    what they load ends with it, before its databases are closed.
+
+    Metrics are ``{server}_inmemory_hits_total{map}`` and the like, of all fields of `Statistics`. Raises `OptionError`
+    for two maps of the same name, and for what is no map. Maps that no server has work as well.
+    """
+    return option("hrpc_inmemory.with_maps", InMemory(*maps))
+
+
+class InMemory(Plugin):
     """Maps in the life of a server, as a plugin: see `with_maps`."""
 
     name = "hrpc-inmemory"
-    depends_on: Sequence[str] = ()
 
     def __init__(self, *maps: Map[Any, Any]) -> None:
         """Raises `OptionError` for two maps of the same name, and for what is no map."""
@@ -42,6 +52,7 @@ class InMemory:
                     f"hrpc_inmemory.with_maps: two maps are called {one.name!r}; their metrics need a name for each"
                 )
         self._maps = maps
+        self.debug_pages = {"inmemory": self._report}
 
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
@@ -59,6 +70,9 @@ class InMemory:
     def _reading(self, name: str) -> Callable[[], dict[str, float]]:
         index = Statistics._fields.index(name)
         return lambda: {one.name: one.statistics()[index] for one in self._maps}
+
+    async def _report(self, _: Mapping[str, str]) -> Mapping[str, Any]:
+        return {one.name: one.statistics()._asdict() for one in self._maps}
 
     async def _end_loads(self) -> None:
         for one in self._maps:

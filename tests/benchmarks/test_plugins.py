@@ -1,0 +1,23 @@
+"""The figures of the plugins are measured, and each target is one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from benchmarks.parts import PLUGINS
+from benchmarks.plugins import inmemory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
+
+
+def test_every_target_is_of_a_table_that_is_measured() -> None:
+    assert {target.table for target in PLUGINS.targets} <= PLUGINS.tables.keys()
+
+
+def test_every_operation_of_a_map_is_measured() -> None:
+    found = asyncio.run(inmemory.measured(10))
+    assert found.keys() == {inmemory.DICT, inmemory.GET, inmemory.MISS, inmemory.LOADED, inmemory.SET}
+    assert all(micros > 0 for of in found.values() for micros in of)
