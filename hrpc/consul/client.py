@@ -15,6 +15,7 @@ from hrpc.consul.listing import Listed, listed
 from hrpc.consul.offline import Offline
 from hrpc.consul.queries import Queries, fetch
 from hrpc.consul.registrar import Registrar
+from hrpc.consul.sessions import Sessions
 from hrpc.consul.snapshot import Snapshot
 from hrpc.consul.snapshot.keeper import Key
 from hrpc.consul.transport import Transport, until_answered
@@ -90,6 +91,8 @@ class Client:
         self._ended = False
         self._turns = Turns(transport, lambda: len(self._watches))
         self._registrar = Registrar(transport, self._queries.api, offline.bears)
+        self.sessions = Sessions(transport, consul.datacenter)
+        """Sessions, and the keys that are locked by one."""
 
     @property
     def address(self) -> str:

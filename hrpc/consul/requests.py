@@ -21,7 +21,11 @@ _NAMED = {
     "/v1/agent/service/maintenance/": "{id}",
     "/v1/agent/check/deregister/": "{id}",
     "/v1/agent/check/pass/": "{id}",
+    "/v1/session/renew/": "{session}",
+    "/v1/session/destroy/": "{session}",
 }
+
+_HEARTBEATS = ("/v1/agent/check/pass/", "/v1/session/renew/", "/v1/txn")
 
 
 class Requests:
@@ -65,6 +69,6 @@ class Requests:
             "url.template": template,
         }
         # A heartbeat changes nothing, as long as all is well.
-        changes = method != "GET" and not path.startswith("/v1/agent/check/pass/")
+        changes = method != "GET" and not path.startswith(_HEARTBEATS)
         begin = self.tracer.request if changes else self.tracer.request_in_call
         return begin(f"{method} {template}", attributes)

@@ -42,10 +42,11 @@ async def connections(parts: Parts) -> AsyncIterator[None]:
 @asynccontextmanager
 async def consul(parts: Parts, given: Consul) -> AsyncIterator[None]:
     """Asks Consul from now on; the configuration center is there with it."""
-    from hrpc.consul import connect  # inside the step, whose time is mostly that of this import
+    from hrpc.consul import connect, slot  # inside the step, whose time is mostly that of this import
 
     s = parts.settings
     async with connect(given, snapshot_of(s, given)) as parts.consul:
+        parts.runtime.values[slot] = parts.consul
         parts.configs = Configs(parts.consul, s.kv_prefix, s.server_name)
         parts.runtime.values[configs.slot] = parts.configs
         yield

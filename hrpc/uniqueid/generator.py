@@ -108,6 +108,11 @@ class Generator:
         """The time of the last ids that were made, in milliseconds since `EPOCH`."""
         return self._time
 
+    def now(self) -> int:
+        """The time that an id made now would have, in milliseconds since `EPOCH`."""
+        with self._turning:
+            return max(self._time, self._look(self._monotonic())[0])
+
     def next_id(self) -> int:
         """A new id, larger than all before it in this process.
 
