@@ -140,8 +140,8 @@ def shared_redis(_shared: Launch) -> RedisServer:
     return _shared(redis_server)
 
 
-@pytest.fixture(scope="session")
-def rabbitmq(_shared: Launch) -> RabbitMQServer:
+@pytest.fixture(scope="session", name="rabbitmq_server")
+def shared_rabbitmq(_shared: Launch) -> RabbitMQServer:
     """The RabbitMQ of the whole run: use queues of your own, and leave it running."""
     return _shared(rabbitmq_server)
 

@@ -78,7 +78,11 @@ class Consumer:
             try:
                 await self._take(deliveries)
             finally:
-                await self._end()
+                try:
+                    if callable(leave := getattr(deliveries, "aclose", None)):
+                        await leave()
+                finally:
+                    await self._end()
 
     async def _take(self, deliveries: AsyncIterator[Delivery]) -> None:
         while True:

@@ -44,7 +44,9 @@ class Broker(Protocol):
 
     def consume(self, subscription: Subscription) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Begins to consume. Iterating waits for the next message that may be handled now, and is cancelled at a stop;
-        the context is left when the handlers have ended, and gives back what was delivered and has no end yet.
+        ``aclose()`` of the iterator, where there is one, is called then: nobody is going to ask for the next message,
+        while those that are handled have their end to come. The context is left when the handlers have ended, and gives
+        back what was delivered and has no end yet.
 
         An error, at the beginning or while iterating, is told, and consuming begins anew after a pause.
         """

@@ -1,0 +1,129 @@
+"""Tells what aio-pika and aiormq raise: the broker is away, or it refuses us."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AMQPConnectionError,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ConnectionClosed,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
+
+from hrpc.database.tls import certificate_problem
+from hrpc.errors import QueueError, QueueRefused, QueueUnavailable
+from hrpc_rabbitmq.settings import RabbitSettings
+
+E = TypeVar("E", bound=QueueError)
+
+FAILURES = (*CONNECTION_EXCEPTIONS, asyncio.CancelledError)
+"""What the library raises when a connection or a channel ends. One that is closed may cancel whoever waits for it: see
+`is_own_cancel`."""
+
+
+def is_own_cancel(error: BaseException) -> bool:
+    """Whether this is a cancellation of the current task, and not the library's way to say that a channel has ended."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def unavailable(settings: RabbitSettings, message: str) -> QueueUnavailable:
+    """The broker is away, or too slow."""
+    return _fault(settings, QueueUnavailable(f"{settings.place}: {message}"))
+
+
+def refused(settings: RabbitSettings, message: str) -> QueueRefused:
+    """The broker was reached and says no."""
+    return _fault(settings, QueueRefused(f"{settings.place}: {message}"))
+
+
+def not_connected(settings: RabbitSettings, error: BaseException) -> QueueError:
+    """What an error while connecting means."""
+    if (problem := certificate_problem(error)) is not None:
+        return refused(
+            settings, f"TLS failed: {problem}; check 'tls_ca' in {settings.origin}, and the server's certificate"
+        )
+    words = said(error)
+    if isinstance(error, ProbableAuthenticationError):
+        return refused(
+            settings,
+            f"user {settings.username!r} is not let in: {words}; check 'username' and 'password' in {settings.origin}",
+        )
+    if "NOT_ALLOWED" in words:
+        return refused(settings, f"{_after(words, 'NOT_ALLOWED')}; check 'vhost' and 'username' in {settings.origin}")
+    if isinstance(error, InvalidFrameError):
+        return refused(
+            settings,
+            f"answers, but not as expected: {words}; check 'address', 'port' and 'tls' in {settings.origin}, and that "
+            "RabbitMQ listens there",
+        )
+    return unavailable(settings, f"no answer: {words}; check that the broker runs, address and port")
+
+
+def lost(settings: RabbitSettings, error: BaseException | None) -> QueueError:
+    """What the end of a connection or a channel means."""
+    words = "the connection was closed" if error is None else said(error)
+    return unavailable(settings, words)
+
+
+def not_declared(settings: RabbitSettings, what: str, error: BaseException) -> QueueError:
+    """What it means that something could not be declared; `what` names it, as in ``queue 'orders'``."""
+    words = said(error)
+    if isinstance(error, ChannelPreconditionFailed):
+        return refused(
+            settings,
+            f"{what} is there already and is another one: {words}; say in hrpc_rabbitmq.consume what it is like "
+            "(quorum=…, arguments=…), take it as it is (declare=False), or delete it",
+        )
+    if isinstance(error, ChannelNotFoundEntity):
+        return refused(settings, f"{what} is not there: {words}; make it, or let consume declare it (declare=True)")
+    if isinstance(error, ChannelClosed):
+        return refused(settings, f"{what}: {words}")
+    return lost(settings, error)
+
+
+def not_published(settings: RabbitSettings, where: str, error: BaseException) -> QueueError:
+    """What it means that the broker did not take a message for `where`."""
+    if isinstance(error, PublishError):
+        return refused(
+            settings,
+            f"no queue takes what is published to {where}: declare or bind one, or publish with mandatory=False",
+        )
+    if isinstance(error, ChannelNotFoundEntity):
+        return refused(settings, f"cannot publish to {where}: {said(error)}; declare it with new(exchanges={{…}})")
+    if isinstance(error, DeliveryError):
+        return refused(settings, f"did not take a message for {where}: a queue is full, or has failed")
+    return refused(settings, f"cannot publish to {where}: {said(error)}")
+
+
+def reason(error: QueueError) -> str:
+    """An error without its place, for one that names it already."""
+    return str(error).partition(": ")[2] or str(error)
+
+
+def _fault(settings: RabbitSettings, error: E) -> E:
+    error.origin = settings.origin
+    return error
+
+
+def said(error: BaseException) -> str:
+    """The broker's own words where there are some, in one line."""
+    if isinstance(error, TimeoutError):
+        return str(error) or "nothing within the limit"
+    if isinstance(error, ConnectionClosed | ChannelClosed) and error.args:
+        return str(error.args[-1]).strip() or type(error).__name__
+    if isinstance(error, AMQPConnectionError) and isinstance(error.__cause__, OSError):
+        return str(error.__cause__)
+    return str(error).strip() or type(error).__name__
+
+
+def _after(words: str, mark: str) -> str:
+    return words[words.index(mark) + len(mark) :].lstrip(" -").split("'>")[0].rstrip(" >")

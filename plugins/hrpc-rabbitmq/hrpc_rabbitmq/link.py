@@ -1,0 +1,187 @@
+"""A connection that is made again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from loguru import logger
+
+from hrpc import _runtime, metrics
+from hrpc.abc import endpoint
+from hrpc.database.addresses import Server
+from hrpc.database.tls import Trust
+from hrpc.errors import DatabaseRefused, QueueError
+from hrpc_rabbitmq import errors
+from hrpc_rabbitmq.settings import RabbitSettings
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+"""Seconds before the next attempt to connect, with jitter."""
+_CLOSE_LIMIT = 3.0
+"""Seconds for the farewell to a broker, which may be away."""
+_LOST = "rabbitmq_connections_lost"
+
+
+class Link:
+    """One connection to the broker, for publishing or for consuming: one that is blocked because its messages fill the
+    broker does not hold up the other (https://www.rabbitmq.com/docs/connections).
+
+    What is open on a connection ends with it; whoever used it comes back for the next one.
+    """
+
+    def __init__(self, settings: RabbitSettings, name: str, purpose: str) -> None:
+        """`name` is that of the message queue, for metrics; `purpose` is for people who look at the broker."""
+        self._settings = settings
+        self._name = name
+        self._purpose = purpose
+        self._trust = _trust(settings) if settings.uses_tls else None
+        self._connection: AbstractConnection | None = None
+        self._there = asyncio.Event()
+        self._why: QueueError | None = None
+        self._first = 0
+        self._kept: AbstractConnection | None = None
+        """The newest connection, which has to be closed also when it is lost."""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Link]:
+        """Connects, and keeps the connection for as long as the context lasts. Raises `QueueError`."""
+        metrics.register_counter(_LOST, "Connections to RabbitMQ that were lost.", ("queue", "purpose"))
+        ended = await self._connect()
+        keeping = asyncio.create_task(self._keep(ended), name=f"hrpc_rabbitmq: {self._purpose}")
+        try:
+            yield self
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+            await self._close()
+
+    async def connection(self) -> AbstractConnection:
+        """The connection, as soon as there is one; wait for it no longer than you can."""
+        while self._connection is None:
+            await self._there.wait()
+        return self._connection
+
+    async def ping(self) -> None:
+        """Asks the broker for a sign of life; wait for it no longer than you can. Raises `QueueUnavailable`."""
+        connection = self._connection
+        if connection is None:
+            raise self._why or errors.lost(self._settings, None)
+        try:
+            async with connection.channel(publisher_confirms=False):
+                pass
+        except errors.FAILURES as error:
+            if errors.is_own_cancel(error):
+                raise
+            raise errors.lost(self._settings, error) from error
+
+    @property
+    def failure(self) -> QueueError | None:
+        """Why there is no connection now; None when there is one."""
+        return self._why if self._connection is None else None
+
+    async def _keep(self, ended: asyncio.Future[BaseException | None]) -> None:
+        """Waits until the connection ends and makes another one, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._why = errors.lost(self._settings, await ended)
+            began = loop.time()
+            metrics.incr(_LOST, 1, queue=self._name, purpose=self._purpose)
+            logger.warning("{} ({}): lost, and connects again: {}", self._name, self._purpose, self._why)
+            await self._close()
+            ended = await self._connect_again()
+            logger.info("{} ({}): connected again after {:.1f} s", self._name, self._purpose, loop.time() - began)
+
+    async def _connect_again(self) -> asyncio.Future[BaseException | None]:
+        pause = _FIRST_PAUSE
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+            try:
+                return await self._connect()
+            except QueueError as error:
+                self._why = error
+
+    async def _connect(self) -> asyncio.Future[BaseException | None]:
+        """Connects to the first node that lets us in, beginning with the one that did so last."""
+        servers = self._settings.servers
+        failure: QueueError | None = None
+        for number in range(len(servers)):
+            at = (self._first + number) % len(servers)
+            try:
+                connection = await self._connected_to(servers[at])
+            except QueueError as error:
+                failure = failure or error
+                continue
+            self._first = at
+            return self._use(connection)
+        assert failure is not None
+        raise failure
+
+    async def _connected_to(self, server: Server) -> AbstractConnection:
+        limit = self._settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await aio_pika.connect(
+                    self._url(server),
+                    ssl_context=None if self._trust is None else self._trust.context(),
+                    client_properties={"connection_name": self._told()},
+                )
+        except TimeoutError:
+            raise errors.unavailable(self._settings, f"no answer from {endpoint(*server)} within {limit:g} s") from None
+        except errors.FAILURES as error:
+            if errors.is_own_cancel(error):
+                raise
+            raise errors.not_connected(self._settings, error) from error
+
+    def _use(self, connection: AbstractConnection) -> asyncio.Future[BaseException | None]:
+        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+        def on_end(_: Any, error: BaseException | None = None) -> None:
+            if self._connection is connection:
+                self._connection = None
+                self._there.clear()
+            if not ended.done():
+                ended.set_result(error)
+
+        self._connection = self._kept = connection
+        connection.close_callbacks.add(on_end)
+        self._there.set()
+        return ended
+
+    async def _close(self) -> None:
+        self._connection = None
+        self._there.clear()
+        try:
+            async with asyncio.timeout(_CLOSE_LIMIT):
+                if self._kept is not None:
+                    await self._kept.close()
+        except TimeoutError:
+            logger.warning("{} ({}): the broker took no leave within {:g} s", self._name, self._purpose, _CLOSE_LIMIT)
+        except errors.FAILURES as error:
+            if errors.is_own_cancel(error):
+                raise
+
+    def _url(self, server: Server) -> str:
+        settings = self._settings
+        scheme = "amqps" if settings.uses_tls else "amqp"
+        # A Secret shows itself to nobody, also not to a format string.
+        login = f"{quote(settings.username, safe='')}:{quote(''.join(settings.password), safe='')}"
+        vhost = quote(settings.vhost, safe="")
+        return f"{scheme}://{login}@{endpoint(*server)}/{vhost}?heartbeat={settings.heartbeat}"
+
+    def _told(self) -> str:
+        runtime = _runtime.current()
+        return self._purpose if runtime is None else f"{runtime.server_name}: {self._purpose}"
+
+
+def _trust(settings: RabbitSettings) -> Trust:
+    try:
+        return Trust(settings, settings.tls_ca, settings.tls_cert, settings.tls_key)
+    except DatabaseRefused as error:
+        raise errors.refused(settings, str(error)) from error
