@@ -22,17 +22,22 @@ docs/plugins.md has a whole one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from hrpc import _runtime
+from hrpc._runtime import Slot
 from hrpc.abc import PLUGIN_API_VERSION as API_VERSION
 from hrpc.abc import Report
+from hrpc.errors import NotRunning
 from hrpc.option import Option
 from hrpc.option.plugin_checks import checked
 
-__all__ = ["API_VERSION", "Announced", "Plugin", "Report", "option"]
+__all__ = ["API_VERSION", "Announced", "Plugin", "Report", "Slot", "option", "provide"]
+
+T = TypeVar("T")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -117,3 +122,27 @@ def option(name: str, plugin: Plugin) -> Option:
             return hrpc.plugin.option("acme_greeting.with_greeting", Greeting(text))
     """
     return Option(name, {}, {"plugins": (checked(name, plugin),)})
+
+
+def provide(slot: Slot[T], value: T) -> AbstractContextManager[None]:
+    """Lets ``slot.get()`` give `value` in this server, while the context lasts: for ``load()``. Raises `NotRunning`.
+
+    A slot is the place of one thing of which each running server has its own. It is declared once, as `slot` of a
+    module, where `hrpc.testing.provide` finds it as well.
+
+    ::
+
+        slot = hrpc.plugin.Slot[Greetings]("acme-greeting", 'hrpc.with_plugins("acme-greeting")')
+
+        def get() -> Greetings:             # for handlers, jobs and hooks
+            return slot.get()
+
+        async def load(self):               # of the plugin, an async context manager
+            async with connected() as greetings:
+                with hrpc.plugin.provide(slot, greetings):
+                    yield
+    """
+    runtime = _runtime.current()
+    if runtime is None:
+        raise NotRunning(f"{slot.name}: no hrpc server is running in this event loop; provide it in load()")
+    return runtime.provide(slot, value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from loguru import logger
 
 from hrpc.abc import Report
 from hrpc.health import access
@@ -28,9 +29,13 @@ def _guarded(settings: DebugSettings, report: Report) -> Route:
         refused = access.refusal(settings, request)
         if refused is not None:
             return _json({"error": refused}, 403)
-        body = await report(request.query)
-        # Of a thousand services this takes a fifth of a second, for which no call would be served.
-        return await asyncio.to_thread(_json, body, 200)
+        try:
+            body = await report(request.query)
+            # Of a thousand services this takes a fifth of a second, for which no call would be served.
+            return await asyncio.to_thread(_json, body, 200)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything, also by what JSON cannot say
+            logger.opt(exception=error).error("{} failed", request.path)
+            return _json({"error": f"{type(error).__name__}: {error}"}, 500)
 
     return answer
 

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
 
 from hrpc import listener
-from hrpc.abc import Engine
+from hrpc.abc import Engine, Report
 from hrpc.health import ping
 from hrpc.health.service import HealthService
 from hrpc.rpc.error_details import Encoder
@@ -25,6 +25,7 @@ from hrpc.server.drain import drain
 from hrpc.server.measures import measured
 from hrpc.server.methods import Methods
 from hrpc.server.parts import Parts
+from hrpc.server.plugins import pages
 
 
 @asynccontextmanager
@@ -34,9 +35,10 @@ async def health_http(parts: Parts, port: int) -> AsyncIterator[None]:
     from hrpc.server import explaining
 
     discovery = explaining.discovery if parts.workers is None else explaining.discovery_of_workers
-    reports = {
+    reports: dict[str, Report] = {
         "/debug/discovery": partial(discovery, parts),
         "/debug/registration": partial(explaining.registration, parts),
+        **pages.reports(parts),
     }
     routes = {**http.routes(parts.health), **debug.routes(parts.settings.debug, reports)}
     posts = http.switches(parts.health, parts.settings.debug)

@@ -10,6 +10,7 @@ from hrpc.abc import Plugin
 from hrpc.errors import PluginError
 from hrpc.option import Option, Settings, fold, installed
 from hrpc.server.plugins.order import in_order
+from hrpc.server.plugins.paths import paths
 
 
 class Plugins:
@@ -25,6 +26,7 @@ class Plugins:
         """
         known = [option for option in options if isinstance(option, Option)]  # `fold` refuses what is none
         plugins = in_order([plugin for option in known for plugin in option.added.get("plugins", ())], self._find)
+        paths(plugins)
         brought = [option for plugin in plugins for option in _brought(plugin)]
         settings = fold(options, environ, brought=brought)
         return replace(settings, plugins=plugins, announces=any(map(announces, plugins)))

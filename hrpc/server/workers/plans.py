@@ -11,6 +11,7 @@ from hrpc import listener
 from hrpc.engine.choice import chosen
 from hrpc.server import discovery, explaining, plan
 from hrpc.server.parts import Parts
+from hrpc.server.plugins import pages
 from hrpc.server.serving import bound
 from hrpc.server.steps import Step
 from hrpc.server.workers.supervision import Supervision, patience
@@ -38,6 +39,7 @@ def of_worker(parts: Parts, errors: list[Exception]) -> Iterator[Step]:
     engine = chosen(parts.settings, shared=True)
     assert parts.link is not None
     parts.link.on("discovery", partial(explaining.discovery, parts))
+    pages.answer_master(parts)
     yield plan.logged(parts)
     if parts.settings.metrics_port is not None:
         yield Step(None, partial(_measured, parts), leaving="metrics told")
