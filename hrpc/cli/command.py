@@ -10,6 +10,8 @@ from hrpc._version import __version__
 from hrpc.cli import QUICK
 from hrpc.cli.doctor.command import doctor
 from hrpc.cli.errors import CommandError
+from hrpc.cli.offered import Commands
+from hrpc.cli.plugins import plugins
 from hrpc.cli.run import run
 from hrpc.cli.services import services
 from hrpc.errors import HrpcError
@@ -33,7 +35,7 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Commands, no_args_is_help=False)
 @click.version_option(__version__, package_name="hrpc", message="hrpc %(version)s")
 def hrpc() -> None:
     """Starts gRPC services the way production runs them."""
@@ -42,6 +44,7 @@ def hrpc() -> None:
 hrpc.add_command(run)
 hrpc.add_command(services)
 hrpc.add_command(doctor)
+hrpc.add_command(plugins)
 for _name, _help in QUICK.items():
     # Only for `hrpc --help`: they are run before this module is imported.
     hrpc.add_command(click.Command(_name, help=_help, add_help_option=False))

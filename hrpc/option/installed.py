@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hrpc.abc import Plugin
 from hrpc.errors import MissingPlugin, PluginError
-from hrpc.option.plugin_checks import checked
+from hrpc.option.plugin_checks import checked, in_a_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -31,14 +31,14 @@ class Installed(NamedTuple):
         except Exception as error:  # it may run anything
             raise PluginError(
                 f"plugin {self.name!r} cannot be imported from {self.entry.value!r} of {self.package} {self.version}: "
-                f"{type(error).__name__}: {error}; repair or uninstall that package"
+                f"{in_a_line(error)}; repair or uninstall that package"
             ) from error
 
     def make(self) -> Plugin:
         """A plugin of it. Raises `PluginError`, also when one cannot be made without arguments."""
         made = self.load()
         if not callable(made):
-            raise PluginError(f"{self._told}: {self.entry.value!r} is {made!r}, and has to be a class or a function")
+            raise PluginError(f"{self.told}: {self.entry.value!r} is {made!r}, and has to be a class or a function")
         if needs_arguments(made):
             raise PluginError(
                 f"plugin {self.name!r} takes arguments: make it in code, by {self.entry.value.replace(':', '.')}(…), "
@@ -47,16 +47,17 @@ class Installed(NamedTuple):
         try:
             plugin = made()
         except Exception as error:  # it may run anything
-            raise PluginError(f"{self._told}: {self.entry.value}() raised {type(error).__name__}: {error}") from error
-        found = checked(self._told, plugin)
+            raise PluginError(f"{self.told}: {self.entry.value}() raised {in_a_line(error)}") from error
+        found = checked(self.told, plugin)
         if found.name != self.name:
             raise PluginError(
-                f"{self._told}: it makes the plugin {found.name!r}; entry point and plugin need the same name"
+                f"{self.told}: it makes the plugin {found.name!r}; entry point and plugin need the same name"
             )
         return found
 
     @property
-    def _told(self) -> str:
+    def told(self) -> str:
+        """What messages call it."""
         return f"plugin {self.name!r} of {self.package} {self.version}"
 
 
@@ -85,7 +86,12 @@ def find(*path: str) -> Plugin:
             f"plugin {path[-1]!r} is in {' and in '.join(each.package for each in found)}: uninstall all but one, or "
             "pass an object to hrpc.with_plugins"
         )
-    return found[0].make()
+    try:
+        return found[0].make()
+    except PluginError as error:
+        if len(path) == 1:
+            raise
+        raise PluginError(f"{error}; {' → '.join(path)} needs it") from error.__cause__
 
 
 def needs_arguments(function: Any) -> bool:

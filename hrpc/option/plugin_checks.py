@@ -21,7 +21,7 @@ def checked(told: str, plugin: Any) -> Plugin:
         raise PluginError(f"{told}: {plugin!r} is no plugin: it needs a name, printable text; it has {name!r}")
     if not callable(load):
         raise PluginError(f"{told}: {name!r} is no plugin: it needs load(), which gives an async context manager")
-    _check_version(told, name, getattr(plugin, "api_version", 1))
+    check_version(told, name, getattr(plugin, "api_version", 1))
     _check_dependencies(told, name, getattr(plugin, "depends_on", ()))
     for hook in ("load", "announce"):
         _check_manager(told, name, hook, getattr(plugin, hook, None))
@@ -41,7 +41,13 @@ def manager(plugin: Plugin, hook: str, made: Any) -> Any:
     raise PluginError(_no_manager(f"plugin {plugin.name!r}", hook, f"gave {made!r}"))
 
 
-def _check_version(told: str, name: str, version: object) -> None:
+def in_a_line(error: Exception) -> str:
+    """What somebody else's error says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def check_version(told: str, name: str, version: object) -> None:
+    """Raises `PluginError` when a plugin is made for another hrpc than this one."""
     if version == PLUGIN_API_VERSION:
         return
     raise PluginError(

@@ -9,6 +9,7 @@ import hrpc.plugin
 from hrpc.abc import Plugin
 from hrpc.errors import PluginError
 from hrpc.option import Option, Settings, fold, installed
+from hrpc.option.plugin_checks import in_a_line
 from hrpc.server.plugins.order import in_order
 from hrpc.server.plugins.paths import paths
 
@@ -48,7 +49,7 @@ def _brought(plugin: Plugin) -> Iterator[Option]:
     try:
         options = tuple(getattr(plugin, "options", ()))
     except Exception as error:  # of a property of theirs
-        raise PluginError(f"plugin {plugin.name!r}: its options raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"plugin {plugin.name!r}: its options raised {in_a_line(error)}") from error
     for option in options:
         if not isinstance(option, Option):
             raise PluginError(f"plugin {plugin.name!r}: its options have {option!r}; they take what hrpc.with_… gives")
