@@ -57,7 +57,7 @@ def test_the_readme_names_the_few_options_that_one_begins_with_once_each() -> No
 
 def test_every_option_that_any_page_names_exists() -> None:
     for page in PAGES:
-        named = set(re.findall(r"(?:\bhrpc\.|(?<![\w.]))(with_\w+)\(", page.read_text()))
+        named = set(re.findall(r"(?:\bhrpc\.|(?<![\w.])(?<!def ))(with_\w+)\(", page.read_text()))
         assert named <= set(hrpc.__all__), page
 
 

@@ -102,8 +102,8 @@ class Server:
     def apply(self, *options: Option) -> None:
         """Adds options, which win over those given to ``new_server``. Raises `AlreadyRunning` once it is started."""
         self._check_not_running()
+        self._settings = self._plugins.settled((*self._options, *options))
         self._options += options
-        self._settings = self._plugins.settled(self._options)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 import hrpc
 from hrpc.errors import NotRunning, StartError, StopError
+from hrpc.plugin import Announced
 from hrpc.server.steps import Step, Steps
 from hrpc.testing import DevConsul
 from tests import agent
@@ -34,6 +35,7 @@ HAVE_LIMITS_OF_THEIR_OWN = {
     "after all calls",
     "exit hooks",
     "release services",
+    "plugins after drain",
 }
 """Steps that the limit of a step does not hold for: tests/server has one of its own for what hangs in each."""
 
@@ -44,6 +46,11 @@ class Plain:
 
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
+        yield
+
+    @asynccontextmanager
+    async def announce(self, server: Announced) -> AsyncIterator[None]:
+        server.when_drained(lambda: None)
         yield
 
 

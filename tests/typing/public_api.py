@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,20 @@ class OutOfStock(
     errors.CallError, issuer="SHOP", code=2000, grpc_code=grpc.StatusCode.FAILED_PRECONDITION, message="out of stock"
 ):
     """An error of the user's."""
+
+
+class Announcing(hrpc.plugin.Plugin):
+    name = "acme-announcing"
+    depends_on = ("acme-flags",)
+    options = (hrpc.with_ping(),)
+    health_checks: Mapping[str, Callable[[], bool]] = {"well": lambda: True}
+    commands: Mapping[str, str] = {"acme": "acme:command"}
+
+    @asynccontextmanager
+    async def announce(self, server: hrpc.plugin.Announced) -> AsyncIterator[None]:
+        server.when_drained(close_something)
+        assert_type(server.methods, Sequence[str])
+        yield
 
 
 @dataclass
@@ -93,7 +107,8 @@ server = hrpc.new_server(
     hrpc.with_post_run(lambda: None),
     hrpc.with_start_limit(30),
     hrpc.with_message_queues(Memory((queues.Subscription(("orders",), on_order, retry=queues.Retry(3)),))),
-    hrpc.with_plugins(limits),
+    hrpc.with_plugins(limits, "acme-flags", Announcing()),
+    hrpc.plugin.option("acme.with_announcing", Announcing()),
     hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
     hrpc.with_ping(),
     hrpc.with_node_id(7),

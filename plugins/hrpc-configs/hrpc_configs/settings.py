@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,15 +16,17 @@ from hrpc import _runtime, configs, life
 from hrpc.configs import decoding
 from hrpc.configs.watching import Delivery, Handler, Watching
 from hrpc.errors import ConsulError, InvalidConfig, KeyNotExist, NotInitialized, OptionError
+from hrpc.plugin import Plugin, Slot, provide
 from hrpc_configs.explaining import Explanation, explained
 from hrpc_configs.fields import fields, is_class
 from hrpc_configs.merging import Merged, Source, merged
 from hrpc_configs.sources import checked_file, read_environment, read_file
 
 T = TypeVar("T")
+_NO_PATH = re.compile(r"[^\w.]", re.ASCII)
 
 
-class Settings(Generic[T]):
+class Settings(Plugin, Generic[T]):
     """Settings of one class, as a plugin: pass it to ``hrpc.with_plugins``. It holds no value before the start."""
 
     def __init__(
@@ -42,11 +45,11 @@ class Settings(Generic[T]):
             )
         self.kind = kind
         self.name = f"hrpc-configs {kind.__qualname__}"
-        self.depends_on: tuple[str, ...] = ()
+        self.debug_pages = {f"settings/{_NO_PATH.sub('', kind.__qualname__)}": self._page}
         self._key = key
         self._file = None if file is None else checked_file(file)
         self._env = env
-        self._slot = _runtime.Slot[_Loaded[T]](self.name, "hrpc.with_plugins(…) with these settings")
+        self._slot = Slot[_Loaded[T]](self.name, "hrpc.with_plugins(…) with these settings")
         self._watchings: list[Watching] = []
 
     def get(self) -> T:
@@ -70,8 +73,6 @@ class Settings(Generic[T]):
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
         """Reads the settings, and follows them while the context lasts. Raises `InvalidConfig`."""
-        runtime = _runtime.current()
-        assert runtime is not None
         loaded = _Loaded(self.kind, self.name)
         if self._file is not None:
             loaded.file = await asyncio.to_thread(read_file, self._file)
@@ -87,7 +88,7 @@ class Settings(Generic[T]):
                 for watching in self._watchings:
                     if not watching.cancelled:
                         loaded.deliver(watching)
-                with runtime.provide(self._slot, loaded):
+                with provide(self._slot, loaded):
                     try:
                         yield
                     finally:
@@ -95,6 +96,9 @@ class Settings(Generic[T]):
         finally:
             if following is not None:
                 following.cancel()
+
+    async def _page(self, _: Mapping[str, str]) -> Mapping[str, Any]:
+        return {"settings": [row._asdict() for row in self.explain()]}
 
     async def _follow(self, loaded: _Loaded[T]) -> Watching | None:
         if self._key is None:

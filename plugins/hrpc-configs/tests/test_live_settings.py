@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import aiohttp
 import grpc.aio
 import pytest
 
@@ -145,7 +146,7 @@ async def test_a_job_has_the_settings_and_each_life_reads_them_anew(monkeypatch:
         limits.get()
 
 
-def test_plugins_are_named_once_and_come_after_those_they_need() -> None:
+def test_settings_are_named_once_and_are_there_before_what_needs_them() -> None:
     class Other:
         name = "other"
         depends_on = ("hrpc-configs Limits",)
@@ -153,13 +154,21 @@ def test_plugins_are_named_once_and_come_after_those_they_need() -> None:
         def load(self) -> None: ...
 
     limits = Settings(Limits)
-    assert hrpc.with_plugins(limits, Other()).changes  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="'other' depends on 'hrpc-configs Limits': pass that one as well, before it"):
-        hrpc.with_plugins(Other(), limits)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="'hrpc-configs Limits' is given twice"):
-        hrpc.with_plugins(limits, limits)
-    with pytest.raises(OptionError, match="takes plugins, with a name and load"):
-        hrpc.with_plugins(Limits())  # type: ignore[arg-type]
+    given = hrpc.with_plugins(Other(), limits)  # type: ignore[arg-type]
+    assert [plugin.name for plugin in server(given).settings.plugins] == ["hrpc-configs Limits", "other"]
+    with pytest.raises(OptionError, match="plugin 'hrpc-configs Limits' is given twice"):
+        server(hrpc.with_plugins(limits), hrpc.with_plugins(Settings(Limits)))
+
+
+async def test_a_debug_page_tells_where_each_value_is_from_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "hunter2")
+    own = hrpc.with_plugins(Settings(Limits, env="SHOP_"))
+    async with server(own, hrpc.with_health_check(0)) as running, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{running.health_port}/debug/settings/Limits"
+        async with session.get(url) as response:
+            rows = (await response.json())["settings"]
+    assert rows[-1] == {"field": "token", "value": "[redacted]", "source": "variable SHOP_TOKEN", "overridden": []}
+    assert rows[0] == {"field": "per_order", "value": "20", "source": "default", "overridden": []}
 
 
 def test_the_package_offers_itself_as_a_plugin() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import uvicorn
 from loguru import logger
 
 import hrpc
-from hrpc import health, life, listener
+from hrpc import health, life, listener, plugin
 from hrpc.errors import BindError, NotRunning, OptionError
 from hrpc.option import checks
 from hrpc_http.lifespan import App, started
@@ -39,7 +39,8 @@ def asgi(
     grace: float | None = None,
     **settings: Any,
 ) -> Asgi:
-    """An application of FastAPI, Starlette or any other framework of ASGI 3, for `hrpc.with_services`.
+    """An application of FastAPI, Starlette or any other framework of ASGI 3, for `hrpc.with_services` or, which is
+    the same, for `hrpc.with_plugins`.
 
     It answers on `port` (0 is any free one, see `Asgi.port`) in the event loop of the server, for as long as gRPC is
     served. Requests that run when the server drains have `grace` seconds, those of `hrpc.with_graceful_stop` when not
@@ -58,8 +59,16 @@ def asgi(
     return Asgi(app, checks.port(_OPTION, port), host, id, workers, limit, settings)
 
 
-class Asgi:
-    """What `asgi` gives: an `hrpc.abc.HostedService`."""
+def with_asgi(app: App, *, port: int, **settings: Any) -> hrpc.Option:
+    """The option of `asgi`, which explains what it takes: the application is there in the life of the server.
+
+    Raises `OptionError`.
+    """
+    return plugin.option("hrpc_http.with_asgi", asgi(app, port=port, **settings))
+
+
+class Asgi(plugin.Plugin):
+    """What `asgi` gives: an `hrpc.abc.HostedService`, and the plugin that brings it."""
 
     def __init__(
         self,
@@ -72,6 +81,7 @@ class Asgi:
         settings: dict[str, Any],
     ) -> None:
         self.id = id
+        self.name = "hrpc-http" if id == "http" else f"hrpc-http {id}"
         self.workers = workers
         self._app = app
         self._wanted = port
@@ -83,6 +93,11 @@ class Asgi:
         self._server: _Server | None = None
         self._port: int | None = None
         self._serves = False
+
+    @property
+    def options(self) -> Sequence[hrpc.Option]:  # type: ignore[override]
+        """That which makes it a hosted service."""
+        return (hrpc.with_services(self),)
 
     @property
     def port(self) -> int:

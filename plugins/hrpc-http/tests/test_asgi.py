@@ -26,7 +26,7 @@ from hrpc import context, from_thread, listener
 from hrpc.errors import ManagerError, NotRunning, OptionError, PortTaken
 from hrpc_http.requests import Requests
 from tests.echo import add_echo, call
-from tests.server.recorded import Recorded
+from tests.server.recorded import Recorded, a_server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -71,6 +71,26 @@ class Slow:
             return await self(request)
 
         return Starlette(routes=[Route("/slow", slow)])
+
+
+@pytest.mark.parametrize(
+    "given", [hrpc.with_services, hrpc.with_plugins, lambda http: hrpc.plugin.option("hrpc_http.with_asgi", http)]
+)
+async def test_an_application_is_given_as_a_service_or_as_a_plugin(given: Any) -> None:
+    http = local(Slow().app)
+    async with a_server(given(http)), client(http) as session, session.get("/nowhere") as response:
+        assert response.status == 404
+
+
+def test_two_applications_have_two_names_and_one_is_given_once() -> None:
+    more = hrpc_http.with_asgi(Slow().app, port=0, id="admin", access_log=True)
+    server = a_server(more, hrpc_http.with_asgi(Slow().app, port=0))
+    assert [plugin.name for plugin in server.settings.plugins] == ["hrpc-http admin", "hrpc-http"]
+    assert [service.id for service in server.settings.hosted.services] == ["admin", "http"]
+    with pytest.raises(OptionError, match="plugin 'hrpc-http admin' is given twice"):
+        server.apply(more)
+    with pytest.raises(OptionError, match="two services have the id 'http'"):
+        server.apply(hrpc.with_services(local(Slow().app)))
 
 
 async def test_an_application_and_grpc_are_served_side_by_side() -> None:

@@ -53,3 +53,13 @@ def test_a_circle_is_told_with_its_path() -> None:
     assert "in a circle: a → b → c → a; take one out of the depends_on of another" in str(caught.value)
     with pytest.raises(PluginCycle, match="a → a"):
         order(Loaded("a", "a"))
+
+
+def test_options_that_cannot_be_added_leave_the_server_as_it_was() -> None:
+    server = a_server(hrpc.with_plugins(Loaded("a")))
+    before = server.settings
+    with pytest.raises(PluginError):
+        server.apply(hrpc.with_plugins(Loaded("a")))
+    assert server.settings is before
+    server.apply(hrpc.with_plugins(Loaded("b")))
+    assert [plugin.name for plugin in server.settings.plugins] == ["a", "b"]
