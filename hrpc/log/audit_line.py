@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import tzinfo
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple, Protocol
 
 import grpc
 
-from hrpc.log.times import Times
+from hrpc.log.times import ZONES, Times
 from hrpc.status import code_label
 
 # As dashboards and alerts are wont to: an error is the service's own fault, a warning perhaps the caller's.
@@ -81,10 +82,10 @@ def _level(code: grpc.StatusCode) -> str:
 class JsonFormat:
     """One JSON object a line, with the fields of the Go framework."""
 
-    def __init__(self, server: Mapping[str, object]) -> None:
-        """`server` are the fields that say whose line it is; see `said_of`."""
+    def __init__(self, server: Mapping[str, object], zones: Mapping[str, tzinfo] = ZONES) -> None:
+        """`server` are the fields that say whose line it is, see `said_of`; `zones` those that say when."""
         self._server = server
-        self._times = Times()
+        self._times = Times(zones)
 
     def head(self, method: Origin, code: grpc.StatusCode) -> str:
         """The part that all calls of this method with this code share."""

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from hrpc import _runtime
 from hrpc.log.audit_line import AuditFormat, HumanFormat, JsonFormat, said_of
 from hrpc.log.file_output import FileOutput
 from hrpc.log.output import Output
-from hrpc.log.times import BEIJING, PACIFIC, TIME
+from hrpc.log.times import TIME, ZONES
 from hrpc.log.trace import current_trace
 from hrpc.log.writer import Writer
 
@@ -45,21 +46,29 @@ class Log(NamedTuple):
 
 @contextmanager
 def installed(
-    runtime: _runtime.Runtime, environment: str, level: str = "INFO", file: str | None = None
+    runtime: _runtime.Runtime,
+    environment: str,
+    level: str = "INFO",
+    file: str | None = None,
+    zones: Mapping[str, tzinfo] | None = None,
 ) -> Iterator[Log]:
-    """Sends what loguru and the standard library log to this process' output, or to `file`, while the context lasts."""
+    """Sends what loguru and the standard library log to this process' output, or to `file`, while the context lasts.
+
+    `zones` are those of the fields that say the time, by name; None for those of the Go framework.
+    """
+    zones = ZONES if zones is None else zones
 
     def is_ours(_: object) -> bool:
         return _runtime.current() in (runtime, None)
 
     human = file is None and _is_terminal()
     server = said_of(environment, runtime.server_name, runtime.worker)
-    calls = HumanFormat(runtime.worker) if human else JsonFormat(server)
+    calls = HumanFormat(runtime.worker) if human else JsonFormat(server, zones)
     output = Output("stderr" if human else "stdout", shared=runtime.worker is not None)
     if file is not None:
         output = FileOutput(file, output)
     writer = Writer(output, calls.dropped)
-    sink = writer.write if human else _JsonSink(writer, server)
+    sink = writer.write if human else _JsonSink(writer, server, zones)
     text = partial(_human_format, runtime.worker) if human else _message_only
     # Values of variables can be secrets, and can take long to print.
     number = logger.add(sink, format=text, level=level, filter=is_ours, colorize=human, backtrace=False, diagnose=False)
@@ -121,9 +130,10 @@ def _message_only(_: object) -> str:
 
 
 class _JsonSink:
-    def __init__(self, writer: Writer, server: Mapping[str, object]) -> None:
+    def __init__(self, writer: Writer, server: Mapping[str, object], zones: Mapping[str, tzinfo]) -> None:
         self._writer = writer
         self._server = server
+        self._zones = zones
 
     def __call__(self, message: Message) -> None:
         line = self._line(message.record)
@@ -142,8 +152,7 @@ class _JsonSink:
             "category": extra.pop("category", "log"),
             "trace_id": extra.pop("trace_id", None) or trace["trace_id"],
             "span_id": extra.pop("span_id", None) or trace["span_id"],
-            "pst_time": record["time"].astimezone(PACIFIC).strftime(TIME),
-            "bj_time": record["time"].astimezone(BEIJING).strftime(TIME),
+            **{name: record["time"].astimezone(zone).strftime(TIME) for name, zone in self._zones.items()},
             "file_name": f"{record['file'].name}:{record['line']}",
             "package": record["name"] or "",
             **self._server,

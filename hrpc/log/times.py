@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from json.encoder import encode_basestring_ascii as quoted
 from zoneinfo import ZoneInfo
 
 TIME = "%Y-%m-%d %H:%M:%S"
-PACIFIC = ZoneInfo("America/Los_Angeles")
-BEIJING = ZoneInfo("Asia/Shanghai")
+ZONES: Mapping[str, tzinfo] = {"pst_time": ZoneInfo("America/Los_Angeles"), "bj_time": ZoneInfo("Asia/Shanghai")}
+"""Those of the Go framework, by the fields that they are in."""
 
 
 class Times:
     """The times as text, made once per second."""
 
-    def __init__(self) -> None:
+    def __init__(self, zones: Mapping[str, tzinfo] = ZONES) -> None:
+        """`zones`: those of the fields of a JSON object, by name."""
+        self._zones = zones
         self._second = -1
         self._json = ""
         self._local = ""
 
     def json(self, when: float) -> str:
-        """The members ``pst_time`` and ``bj_time`` of a JSON object, for seconds of ``time.time``."""
+        """The members of a JSON object that say the time, for seconds of ``time.time``."""
         second = int(when)
         if second != self._second:
             self._turn(second)
@@ -33,8 +37,7 @@ class Times:
         return f"{self._local}.{int((when - second) * 1000):03}"
 
     def _turn(self, second: int) -> None:
-        pacific = datetime.fromtimestamp(second, PACIFIC).strftime(TIME)
-        beijing = datetime.fromtimestamp(second, BEIJING).strftime(TIME)
-        self._json = f'"pst_time":"{pacific}","bj_time":"{beijing}"'
+        times = {name: datetime.fromtimestamp(second, zone).strftime(TIME) for name, zone in self._zones.items()}
+        self._json = ",".join(f'{quoted(name)}:"{time}"' for name, time in times.items())
         self._local = datetime.fromtimestamp(second).strftime("%H:%M:%S")
         self._second = second

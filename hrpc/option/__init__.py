@@ -17,6 +17,7 @@ from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency
 from hrpc.option.hosted import with_ping, with_services
 from hrpc.option.life import with_post_run, with_pre_run, with_start_limit
 from hrpc.option.log_file import with_log_file
+from hrpc.option.log_times import with_log_times
 from hrpc.option.metrics import with_metrics
 from hrpc.option.native import EngineSettings
 from hrpc.option.options import (
@@ -121,6 +122,7 @@ __all__ = [
     "with_keepalive",
     "with_listen_port",
     "with_log_file",
+    "with_log_times",
     "with_max_streams",
     "with_message_limits",
     "with_message_queues",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import TypeVar
 
 from hrpc.errors import InvalidPort, OptionError
@@ -91,6 +92,23 @@ def count(option: str, name: str, value: object, lowest: int = 0, highest: int =
     if type(value) is not int or not lowest <= value <= highest:
         raise OptionError(f"{option}({name}={value!r}): takes a whole number from {lowest} to {highest}")
     return value
+
+
+def zone(option: str, value: object) -> tzinfo:
+    """A time zone: itself, or by its name in the IANA database (https://www.iana.org/time-zones)."""
+    if isinstance(value, tzinfo):
+        return value
+    import difflib  # with zoneinfo, for those who name zones
+    import zoneinfo
+
+    if not isinstance(value, str):
+        raise OptionError(f"{option}: takes the name of a time zone, or a tzinfo, not {value!r}")
+    try:
+        return zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(value, sorted(zoneinfo.available_timezones()), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "it takes names such as 'Europe/Berlin' or 'UTC'"
+    raise OptionError(f"{option}: there is no time zone {value!r} in the IANA database; {hint}")
 
 
 def by_method(option: str, values: Mapping[str, T]) -> dict[str, T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -228,6 +229,8 @@ class Settings:
     stack_skip: int = 1
     audit: AuditSettings = field(default_factory=AuditSettings)
     log_file: str | None = None
+    log_times: Mapping[str, tzinfo] | None = None
+    """The time fields of a log line; None for those of the Go framework."""
     tracing: TracingSettings | None = None
     workers: WorkerCount = 1
     node_id: int | None = None

@@ -138,7 +138,10 @@ class Running:
         hosted services failed, or `StopError` when its stop was not clean."""
         self._life = asyncio.current_task()
         runtime, s = self.parts.runtime, self.settings
-        with sink.installed(runtime, s.environment, file=s.log_file) as self._log, runtime.attached():
+        with (
+            sink.installed(runtime, s.environment, file=s.log_file, zones=s.log_times) as self._log,
+            runtime.attached(),
+        ):
             self.parts.audit = AuditLog(self._log.writer, self._log.calls, self.settings.audit)
             failure = await self._start_and_run()
             await self._leave()

@@ -7,15 +7,21 @@ import json
 import logging
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import grpc
 import pytest
 from loguru import logger
 
 import hrpc
 from hrpc import log
 from hrpc._runtime import Runtime
+from hrpc.errors import OptionError
 from hrpc.log import sink
+from hrpc.log.audit_line import Ended, Origin
+from hrpc.log.times import Times
 
 
 @pytest.fixture
@@ -36,6 +42,45 @@ def test_a_line_has_the_fields_of_the_go_framework(lines: Any) -> None:
     for field in ("pst_time", "bj_time"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line[field])
     assert line["pst_time"] != line["bj_time"]
+
+
+def test_the_times_of_a_line_are_in_the_zones_and_fields_that_are_named(lines: Any) -> None:
+    zones = hrpc.with_log_times(pst_time="Asia/Kolkata", time=UTC).changes["log_times"]
+    with sink.installed(Runtime("logged"), "development", zones=zones) as installed:  # type: ignore[arg-type]
+        logger.info("paid")
+        origin = Origin("/shop.Orders/Get", "orders.py:7", "orders")
+        ended = Ended(1_774_747_800.0, 0.001, None, "", "", "", "")
+        call = json.loads(installed.calls.line(installed.calls.head(origin, grpc.StatusCode.OK), ended))
+    (line,) = lines()
+    for one in (line, call):
+        assert "bj_time" not in one
+        there, here = (datetime.fromisoformat(one[field]) for field in ("pst_time", "time"))
+        assert there - here == timedelta(hours=5, minutes=30)
+    assert call["time"] == "2026-03-29 01:30:00"
+
+
+def test_the_times_of_a_line_follow_daylight_saving_time() -> None:
+    times = Times({"there": ZoneInfo("Europe/Berlin")})
+    changes = int(datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp())
+    assert times.json(changes - 1) == '"there":"2026-03-29 01:59:59"'
+    assert times.json(changes) == '"there":"2026-03-29 03:00:00"'
+
+
+@pytest.mark.parametrize(
+    ("zones", "told"),
+    [
+        ({}, "give at least one time"),
+        ({"time": "Europe/Berln"}, "no time zone 'Europe/Berln' in the IANA database; did you mean 'Europe/Berlin'?"),
+        ({"time": "America"}, "no time zone 'America'"),
+        ({"time": "../etc/passwd"}, r"no time zone '../etc/passwd'"),
+        ({"time": ""}, "it takes names such as"),
+        ({"time": 8}, "takes the name of a time zone, or a tzinfo, not 8"),
+        ({"level": "UTC"}, "a log line has fields level already"),
+    ],
+)
+def test_a_time_that_no_line_can_have_is_refused(zones: dict[str, Any], told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        hrpc.with_log_times(**zones)
 
 
 def test_the_standard_librarys_logging_comes_out_the_same_way_and_only_meanwhile(lines: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -112,6 +113,7 @@ server = hrpc.new_server(
     hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
     hrpc.with_ping(),
     hrpc.with_node_id(7),
+    hrpc.with_log_times(time="UTC", berlin_time=UTC),
     hrpc.with_not_found(),
     hrpc.with_error_details(host=True, stack=False, context=None, source=False),
     hrpc.with_tracing(0.1, processors=()),
