@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.parts import PLUGINS
-from benchmarks.plugins import inmemory
+from benchmarks.plugins import ids, inmemory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
 
@@ -21,3 +21,10 @@ def test_every_operation_of_a_map_is_measured() -> None:
     found = asyncio.run(inmemory.measured(10))
     assert found.keys() == {inmemory.DICT, inmemory.GET, inmemory.MISS, inmemory.LOADED, inmemory.SET}
     assert all(micros > 0 for of in found.values() for micros in of)
+
+
+def test_ids_are_counted_and_compared() -> None:
+    found = ids.measured(2_000, processes=2)
+    assert found.keys() == {ids.ONE, ids.MANY, ids.ALL}
+    assert found[ids.ALL] == [0.0]
+    assert all(rate > 0 for name in (ids.ONE, ids.MANY) for rate in found[name])
