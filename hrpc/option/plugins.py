@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hrpc.abc import Plugin
-from hrpc.option import installed
 from hrpc.option.plugin_checks import checked
 from hrpc.option.settings import Option
 
@@ -23,5 +22,11 @@ def with_plugins(*plugins: Plugin | str) -> Option:
         hrpc.with_plugins("hrpc-uniqueid", limits)
     """
     option = "hrpc.with_plugins"
-    found = tuple(installed.find(each) if isinstance(each, str) else checked(option, each) for each in plugins)
+    found = tuple(_installed(each) if isinstance(each, str) else checked(option, each) for each in plugins)
     return Option("with_plugins", {}, {"plugins": found})
+
+
+def _installed(name: str) -> Plugin:
+    from hrpc.option import installed  # only for those who ask by name
+
+    return installed.find(name)

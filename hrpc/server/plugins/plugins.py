@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import hrpc.plugin
 from hrpc.abc import Plugin
 from hrpc.errors import PluginError
-from hrpc.option import Option, Settings, fold, installed
+from hrpc.option import Option, Settings, fold
 from hrpc.option.plugin_checks import in_a_line
 from hrpc.server.plugins.order import in_order
 from hrpc.server.plugins.paths import paths
@@ -35,6 +34,8 @@ class Plugins:
     def _find(self, *path: str) -> Plugin:
         name = path[-1]
         if name not in self._found:
+            from hrpc.option import installed  # only where one is not given
+
             self._found[name] = installed.find(*path)
         return self._found[name]
 
@@ -42,7 +43,11 @@ class Plugins:
 def announces(plugin: Plugin) -> bool:
     """Whether it may tell others that the server takes calls."""
     hook = getattr(type(plugin), "announce", None) or getattr(plugin, "announce", None)
-    return hook is not None and hook is not hrpc.plugin.Plugin.announce
+    if hook is None:
+        return False
+    from hrpc import plugin as contract  # only for those who have plugins: a server is made without what runs it
+
+    return hook is not contract.Plugin.announce
 
 
 def _brought(plugin: Plugin) -> Iterator[Option]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 
 import hrpc
+from hrpc import listener
 from hrpc.errors import OptionError, PluginError, StartError, StopError
 from hrpc.plugin import API_VERSION, Announced, Plugin
 from hrpc.testing.servers import ConsulServer
@@ -36,6 +37,7 @@ async def test_a_plugin_announces_a_server_that_takes_calls_and_withdraws_before
         async def announce(self, server: Announced) -> AsyncIterator[None]:
             async with super().announce(server):
                 yield
+            server.when_drained(lambda: listener.unused("after the drain", "127.0.0.1", server.port, ""))
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
                 happened.append((await call(channel, "Echo", b"called")).decode())
 
@@ -127,6 +129,19 @@ async def test_a_plugin_that_cannot_announce_keeps_the_server_from_starting_and_
     assert plugin.happened == ["load a", "unload a"]
 
 
+async def test_what_was_announced_before_a_failure_is_withdrawn() -> None:
+    class Failing(Loaded):
+        def announce(self, server: Announced) -> None:
+            raise ZeroDivisionError
+
+    happened: list[str] = []
+    plugins = (Announcing("a", happened=happened), Failing("b", happened=happened))
+    with pytest.raises(StartError, match="announce by b"):
+        async with a_server(hrpc.with_plugins(*plugins)):
+            pass
+    assert happened == ["load a", "load b", "announce a", "withdraw a", "drained a", "unload b", "unload a"]
+
+
 async def test_readiness_asks_the_health_checks_of_plugins() -> None:
     class Checked(Loaded):
         well = True
@@ -158,6 +173,16 @@ async def test_options_of_plugins_give_way_to_those_of_the_user_and_lists_add_up
         assert server.settings.stop.grace == 4
         assert server.settings.hosted.max_shutdown == 40
         assert happened == ["load a", "their step", "theirs setup", "ours setup", "theirs run", "ours run"]
+
+
+def test_options_that_cannot_be_read_are_told_with_the_plugin() -> None:
+    class Failing(Loaded):
+        @property
+        def options(self) -> Sequence[hrpc.Option]:  # type: ignore[override]
+            raise KeyError("table")
+
+    with pytest.raises(PluginError, match=r"^plugin 'a': its options raised KeyError: 'table'$"):
+        a_server(hrpc.with_plugins(Failing("a")))
 
 
 def test_what_a_plugin_brings_twice_or_as_no_option_is_an_error() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hrpc
 from hrpc.errors import MissingPlugin, OptionError, PluginCycle, PluginError
 from hrpc.plugin import option
+from hrpc.server.plugins.order import in_order
 from tests.server.plugins.recorded import Loaded
 from tests.server.recorded import a_server
 
@@ -63,3 +68,27 @@ def test_options_that_cannot_be_added_leave_the_server_as_it_was() -> None:
     assert server.settings is before
     server.apply(hrpc.with_plugins(Loaded("b")))
     assert [plugin.name for plugin in server.settings.plugins] == ["a", "b"]
+
+
+graphs = st.integers(1, 8).flatmap(
+    lambda count: st.lists(st.lists(st.integers(0, count - 1), max_size=3, unique=True), min_size=count, max_size=count)
+)
+
+
+def nobody(*path: str) -> Loaded:
+    raise MissingPlugin(path)
+
+
+@given(graphs)
+def test_whatever_depends_on_whatever_is_in_order_or_in_a_circle(graph: list[list[int]]) -> None:
+    given = [Loaded(str(number), *map(str, needed)) for number, needed in enumerate(graph)]
+    try:
+        found = [plugin.name for plugin in in_order(given, nobody)]
+    except PluginCycle as cycle:
+        path = [int(name) for name in cycle.path]
+        assert path[0] == path[-1]
+        assert all(after in graph[before] for before, after in pairwise(path))
+        return
+    assert sorted(found) == sorted(plugin.name for plugin in given)
+    assert all(found.index(needed) < found.index(plugin.name) for plugin in given for needed in plugin.depends_on)
+    assert any(graph) or found == [plugin.name for plugin in given]
