@@ -35,6 +35,7 @@ def with_registration(
     check_interval: float = 5.0,
     check_timeout: float = 3.0,
     deregister_after: float = 600.0,
+    in_consul: bool | None = None,
 ) -> Option:
     """What the service says of itself in Consul.
 
@@ -48,6 +49,9 @@ def with_registration(
     Consul asks whether the service is well every `check_interval` seconds, or is told so as often (see
     `with_health_check`), waits `check_timeout` seconds for the answer, and removes an instance whose check stayed
     critical for `deregister_after` seconds (at least 60, Consul's own floor).
+
+    With ``in_consul=False`` nothing of this is sent: Consul is there for configuration and discovery only, and what
+    announces the service, such as a plugin, is told. When not given, Consul is told, unless a plugin says otherwise.
 
     ::
 
@@ -66,7 +70,10 @@ def with_registration(
         _addresses(option, tagged_addresses or {}),
         "" if zone is None else checks.text(option, "zone", zone),
     )
-    return Option("with_registration", {"registration": registration})
+    if in_consul not in (None, True, False):
+        raise OptionError(f"{option}(in_consul={in_consul!r}): takes True, False or None")
+    told = {} if in_consul is None else {"registers": in_consul}
+    return Option("with_registration", {"registration": registration, **told})
 
 
 def with_health_check(port: int | None = None, *, kind: Literal["http", "grpc", "ttl"] = "http") -> Option:

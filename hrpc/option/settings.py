@@ -193,6 +193,8 @@ class Settings:
     target: Literal["auto", "name", "address"] = "auto"
     snapshot: SnapshotSettings | None = None
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
+    registers: bool = True
+    """Whether Consul, where there is one, is told of the server."""
     health_port: int | None = None
     check_kind: Literal["http", "grpc", "ttl"] = "grpc"
     metrics_port: int | None = None
@@ -255,7 +257,12 @@ class Settings:
         """Seconds between leaving Consul and refusing calls. Of what was not announced nobody has to notice."""
         if self.stop.drain_delay is not None:
             return self.stop.drain_delay
-        return 1.0 if self.consul is not None or self.announces else 0.0
+        return 1.0 if self.is_announced else 0.0
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether others are told where the server is, and at the end that it leaves."""
+        return (self.consul is not None and self.registers) or self.announces
 
     @property
     def shown_of_errors(self) -> ErrorSettings:

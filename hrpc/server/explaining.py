@@ -21,6 +21,7 @@ LISTING_LIMIT = 2.0
 """Seconds for asking Consul about those that are out; what is known without asking is told in any case."""
 _AT_ONCE = 8
 _WITHOUT_CONSUL = "without Consul: see hrpc.with_consul"
+_ELSEWHERE = "not to be registered in Consul: a plugin announces it, or hrpc.with_registration(in_consul=False) says so"
 
 Json = dict[str, Any]
 
@@ -74,6 +75,8 @@ async def registration(parts: Parts, _: Mapping[str, str]) -> Json:
     if parts.consul is None:
         return {"server": parts.name, "registered": False, "note": _WITHOUT_CONSUL}
     report = parts.consul.report()
+    if not parts.settings.registers:
+        return {"server": parts.name, "consul": parts.consul.address, "registered": False, "note": _ELSEWHERE}
     if report is None:
         note = f"not registered: the server is {parts.health.phase}"
         return {"server": parts.name, "consul": parts.consul.address, "registered": False, "note": note}

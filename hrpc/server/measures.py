@@ -56,7 +56,7 @@ def _measure(parts: Parts) -> None:
     gauge(
         "hrpc_registered",
         "1 when Consul lists this instance, else 0.",
-        lambda: None if parts.consul is None else float(parts.consul.present),
+        lambda: None if parts.consul is None or not parts.settings.registers else float(parts.consul.present),
         workers="max",
     )
     gauge(

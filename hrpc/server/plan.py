@@ -142,10 +142,10 @@ def answered(parts: Parts, engine: Engine) -> Iterator[Step]:
 def announced(parts: Parts) -> Iterator[Step]:
     """Others learn that the server takes calls, and at the end that it takes none."""
     s = parts.settings
-    if s.consul is not None or s.announces:
+    if s.is_announced:
         delay = partial(_drain_delay, parts)
         yield Step(None, partial(noticed, delay, parts.hurry), leaving="drain delay", limited=False)
-    if s.consul is not None:
+    if s.consul is not None and s.registers:
         yield Step("register", partial(registered, parts), leaving="deregister")
     for plugin in filter(announces, s.plugins):
         name = plugin.name

@@ -74,6 +74,23 @@ async def test_consul_is_told_of_version_zone_methods_and_further_addresses(cons
         }
 
 
+async def test_consul_is_there_for_configuration_only_where_it_is_not_to_be_told(consul: ConsulServer) -> None:
+    silent = a_server(
+        consul, "unlisted", hrpc.with_registration(in_consul=False), hrpc.with_health_check(0), hrpc.with_metrics(0)
+    )
+    async with silent:
+        assert await agent.instances(consul.address, "unlisted") == []
+        assert "registration" not in (await readiness(silent))[1]
+        assert "hrpc_registered" not in {name for name, _ in await samples(silent)}
+        url = f"http://127.0.0.1:{silent.health_port}/debug/registration"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            page = await response.json()
+        assert not page["registered"]
+        assert "in_consul=False" in page["note"]
+    with pytest.raises(OptionError, match=r"hrpc\.with_registration\(in_consul='no'\): takes True, False or None"):
+        hrpc.with_registration(in_consul="no")  # type: ignore[arg-type]
+
+
 async def test_the_port_that_was_bound_is_registered(consul: ConsulServer) -> None:
     async with a_server(consul, "bound", hrpc.with_registration(tagged_addresses={"wan": "203.0.113.7"})) as server:
         (found,) = await agent.instances(consul.address, "bound")

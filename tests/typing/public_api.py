@@ -98,6 +98,7 @@ server = hrpc.new_server(
     hrpc.with_registration(
         version="1.4.2", zone="eu-1a", tagged_addresses={"wan": ("203.0.113.7", 443), "v6": "fd00::7"}
     ),
+    hrpc.with_registration(in_consul=False),
     hrpc.with_metrics(port=2112, buckets=(0.01, 0.1, 1)),
     hrpc.with_metrics(port=2112),
     hrpc.with_event_loop("uvloop"),

@@ -19,6 +19,7 @@ from hrpc_sidecar.errors import (
 )
 from hrpc_sidecar.events import ConnectionEvent
 from hrpc_sidecar.node import App, Kernel, Service, ServiceNode, ServiceOptions, method_paths
+from hrpc_sidecar.plugin import Sidecar, with_sidecar
 from hrpc_sidecar.runner import Runner
 from hrpc_sidecar.status import Status
 from hrpc_sidecar.watch import WatchSource
@@ -37,6 +38,7 @@ __all__ = [
     "Service",
     "ServiceNode",
     "ServiceOptions",
+    "Sidecar",
     "SidecarApiError",
     "SidecarError",
     "Status",
@@ -49,4 +51,5 @@ __all__ = [
     "WatchUnreachable",
     "WatchUrlRequired",
     "method_paths",
+    "with_sidecar",
 ]

@@ -44,6 +44,7 @@ class Agent:
         reconnect_interval: float = 1.0,
         idle_limit: float | None = 60.0,
         on_error: OnError | None = None,
+        on_registered: Callable[[], object] | None = None,
         serve: Callable[[], Awaitable[object]] | None = None,
         shutdown: Callable[[], Awaitable[object]] | None = None,
         shutdown_limit: float = 30.0,
@@ -53,7 +54,8 @@ class Agent:
         `grace_period`: how long a stop waits after the agent was told to drain; 0 is not to drain. `request_timeout`:
         for each request, and for the beginning of the stream. `reconnect_interval`: at most, between the end of a
         stream and the next attempt. `idle_limit`: after which a stream that sends nothing is left; None for never.
-        `on_error`: called with each error that `run` goes on after. `serve` and `shutdown`: see `run`;
+        `on_error`: called with each error that `run` goes on after; `on_registered`: each time that the agent has taken
+        the registration. `serve` and `shutdown`: see `run`;
         `shutdown_limit`: for these two to end. Raises `hrpc.errors.OptionError`, of which one is `WatchUrlRequired`.
         """
         if idle_limit is not None:
@@ -72,7 +74,9 @@ class Agent:
             timeout=request_timeout,
         )
         self.controller = Controller(self.client, self.node)
-        self.runner = Runner(self.source, self.controller, on_error, retry_interval=reconnect_interval)
+        self.runner = Runner(
+            self.source, self.controller, on_error, on_registered=on_registered, retry_interval=reconnect_interval
+        )
         self._serve = serve
         self._shutdown = shutdown
         self._stopping = asyncio.Event()

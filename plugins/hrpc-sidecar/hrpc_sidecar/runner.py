@@ -36,12 +36,15 @@ class Runner:
         controller: Controller,
         on_error: OnError | None = None,
         *,
+        on_registered: Callable[[], object] | None = None,
         retry_interval: float = 1.0,
     ) -> None:
-        """`retry_interval`: seconds between two attempts to register, at most; the first ones come sooner."""
+        """`on_registered` is called each time that the agent has taken the registration. `retry_interval`: seconds
+        between two attempts to register, at most; the first ones come sooner."""
         self._source = source
         self._controller = controller
         self._on_error = on_error
+        self._on_registered = on_registered
         self._interval = retry_interval
         self._retrying: asyncio.Task[None] | None = None
 
@@ -79,6 +82,8 @@ class Runner:
         except RegisterReplayError as error:
             self._tell(error)
             return False
+        if self._on_registered is not None:
+            self._on_registered()
         return True
 
     async def _retry(self) -> None:

@@ -1,0 +1,217 @@
+"""The sidecar-agent in the life of an hrpc server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from loguru import logger
+
+import hrpc
+from hrpc import metrics
+from hrpc.option import checks
+from hrpc.plugin import Announced, Plugin, option
+from hrpc_sidecar import place
+from hrpc_sidecar.agent import Agent
+from hrpc_sidecar.errors import SidecarError
+from hrpc_sidecar.node import App, Service, ServiceOptions
+from hrpc_sidecar.runner import OnError
+from hrpc_sidecar.status import Status
+
+_OPTION = "hrpc_sidecar.with_sidecar"
+
+
+def with_sidecar(
+    base_url: str = place.DEFAULT_BASE_URL,
+    *,
+    watch_url: str | None = None,
+    app_id: str | None = None,
+    namespace: str = "default",
+    type: str = "svc",
+    cluster_domain: str = "cluster.local",
+    request_timeout: float = 3.0,
+    reconnect_interval: float = 1.0,
+    idle_limit: float | None = 60.0,
+    fail_fast: bool = False,
+    beside_consul: bool = False,
+    on_error: OnError | None = None,
+) -> hrpc.Option:
+    """Registers the server with the sidecar-agent of this machine, instead of with Consul.
+
+    Consul, where `hrpc.with_consul` names one, is then for configuration and discovery only; with `beside_consul` the
+    server registers there as well. `app_id` is the name of the server unless given. The times are in seconds, as those
+    of `Agent`. A start waits for the registration; when the agent does not take it, the start fails with `fail_fast`
+    after `request_timeout`, and otherwise goes on at once: the service is registered when the agent takes it.
+
+    ::
+
+        hrpc.new_server(hrpc.with_server_name("orders"), hrpc_sidecar.with_sidecar())
+
+    Raises `hrpc.errors.OptionError`.
+    """
+    sidecar = Sidecar(
+        base_url,
+        watch_url=watch_url,
+        app_id=app_id,
+        namespace=namespace,
+        type=type,
+        cluster_domain=cluster_domain,
+        request_timeout=request_timeout,
+        reconnect_interval=reconnect_interval,
+        idle_limit=idle_limit,
+        fail_fast=fail_fast,
+        beside_consul=beside_consul,
+        on_error=on_error,
+    )
+    return option(_OPTION, sidecar)
+
+
+class Sidecar(Plugin):
+    """The same as a plugin, for ``hrpc.with_plugins``: it can be asked for its `status`."""
+
+    name = "hrpc-sidecar"
+
+    def __init__(
+        self,
+        base_url: str = place.DEFAULT_BASE_URL,
+        *,
+        watch_url: str | None = None,
+        app_id: str | None = None,
+        namespace: str = "default",
+        type: str = "svc",
+        cluster_domain: str = "cluster.local",
+        request_timeout: float = 3.0,
+        reconnect_interval: float = 1.0,
+        idle_limit: float | None = 60.0,
+        fail_fast: bool = False,
+        beside_consul: bool = False,
+        on_error: OnError | None = None,
+    ) -> None:
+        """As `with_sidecar`."""
+        self._settings: dict[str, Any] = {
+            "base_url": place.base_url(base_url),
+            "watch_url": place.watch_url(watch_url, base_url),
+            "request_timeout": checks.seconds(_OPTION, "request_timeout", request_timeout, 0.01),
+            "reconnect_interval": checks.seconds(_OPTION, "reconnect_interval", reconnect_interval, 0.001),
+            "idle_limit": None if idle_limit is None else checks.seconds(_OPTION, "idle_limit", idle_limit, 0.01),
+        }
+        self._service = {
+            "namespace": checks.text(_OPTION, "namespace", namespace),
+            "type": checks.text(_OPTION, "type", type),
+            "cluster_domain": checks.text(_OPTION, "cluster_domain", cluster_domain),
+        }
+        self._app_id = None if app_id is None else checks.text(_OPTION, "app_id", app_id)
+        self._fail_fast = fail_fast
+        self._on_error = on_error
+        self._agent: Agent | None = None
+        self._failed = asyncio.Event()
+        self._lost: bool | None = None
+        self.options = () if beside_consul else (hrpc.Option(_OPTION, {"registers": False}),)
+        self.debug_pages = {"sidecar": self._report}
+
+    def status(self) -> Status:
+        """How the service stands with the agent; with workers, their master knows it. Empty before the start."""
+        return Status() if self._agent is None else self._agent.status()
+
+    @asynccontextmanager
+    async def announce(self, server: Announced) -> AsyncIterator[None]:
+        """Keeps the service registered; at the end has the agent drain it. It is deregistered after the last call."""
+        self._failed, self._lost = asyncio.Event(), None
+        agent = self._agent = Agent(
+            self._options(server),
+            services=server.methods,
+            on_error=self._tell,
+            on_registered=self._registered,
+            **self._settings,
+        )
+        self._measure()
+        async with agent.client:
+            # Also when the start fails: a request that timed out may have been carried out.
+            server.when_drained(partial(_deregister, agent))
+            async with agent.watching() as watch:
+                await self._begin(agent, watch)
+                yield
+            if agent.status().register_replay_count and server.drain_delay + server.grace:
+                await self._drain(agent, server.drain_delay + server.grace)
+
+    def _options(self, server: Announced) -> ServiceOptions:
+        return ServiceOptions(
+            app=App(
+                id=self._app_id or server.name,
+                name=server.name,
+                instance_id=server.id,
+                env=server.environment,
+                version=server.version or "",
+            ),
+            service=Service(name=server.name, port=server.port, weight=server.weight, **self._service),
+            managed_port=server.health_port or 0,
+        )
+
+    async def _begin(self, agent: Agent, watch: asyncio.Task[None]) -> None:
+        registered = asyncio.create_task(agent.controller.registered())
+        failed = asyncio.create_task(self._failed.wait())
+        limit: float = self._settings["request_timeout"]
+        waits: list[asyncio.Future[Any]] = [registered, watch] if self._fail_fast else [registered, watch, failed]
+        try:
+            await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            registered.cancel()
+            failed.cancel()
+        if registered.done() and not registered.cancelled():
+            return
+        where = self._settings["base_url"]
+        if self._fail_fast:
+            why = agent.controller.error or "it has sent no event"
+            raise SidecarError(f"the sidecar-agent at {where} has not taken the registration within {limit:g} s: {why}")
+        logger.warning("sidecar-agent: {!r} is registered when the one at {} takes it", agent.node.name, where)
+
+    def _registered(self) -> None:
+        assert self._agent is not None
+        if self._lost is not False:
+            again = " again" if self._agent.status().register_replay_count > 1 else ""
+            logger.info("registered{} with the sidecar-agent as {}", again, self._agent.node.options.app.instance_id)
+        self._lost = False
+
+    def _tell(self, error: Exception) -> None:
+        self._failed.set()
+        if not self._lost:
+            # Once for each outage: it is tried again every second.
+            self._lost = True
+            logger.error("sidecar-agent: the service may be missing there, it is tried again and again: {}", error)
+        if self._on_error is not None:
+            self._on_error(error)
+
+    async def _drain(self, agent: Agent, grace_period: float) -> None:
+        try:
+            await agent.controller.drain(grace_period)
+        except SidecarError as error:
+            logger.error("sidecar-agent: callers are not told that the service drains: {}", error)
+
+    def _measure(self) -> None:
+        metrics.register_gauge(
+            "sidecar_registered",
+            "1 when the sidecar-agent has taken the registration, else 0.",
+            read=lambda: float(self.status().registered),
+        )
+        for name, help, field in (
+            ("sidecar_disconnects", "Ends of the stream of the sidecar-agent's events.", "disconnect_count"),
+            ("sidecar_registrations", "Registrations that it has taken.", "register_replay_count"),
+            ("sidecar_refusals", "Registrations that it has not taken.", "register_replay_failure_count"),
+        ):
+            metrics.register_counter(name, help, read=partial(self._count, field))
+
+    def _count(self, field: str) -> float:
+        return float(getattr(self.status(), field))
+
+    async def _report(self, _: Mapping[str, str]) -> Mapping[str, Any]:
+        if hrpc.worker() is not None:
+            return {"note": "the master of this worker is registered with the sidecar-agent"}
+        return {"watch_url": self._settings["watch_url"], **self.status().as_dict()}
+
+
+async def _deregister(agent: Agent) -> None:
+    async with agent.client:
+        await agent.deregister()
