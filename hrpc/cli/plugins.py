@@ -48,13 +48,14 @@ def plugins(as_json: bool) -> None:
 
 
 def seen() -> list[Seen]:
-    """All that are installed, by name. Each is imported, and made where that takes no arguments."""
+    """All that are installed, by name."""
     every = installed.all_installed()
     names = [each.name for each in every]
-    return [_twice(each) if names.count(each.name) > 1 else _seen(each) for each in every]
+    return [_twice(each) if names.count(each.name) > 1 else look(each) for each in every]
 
 
-def _seen(it: Installed) -> Seen:
+def look(it: Installed) -> Seen:
+    """Imports one, and makes it where that takes no arguments."""
     try:
         made = it.load()
         if callable(made) and installed.needs_arguments(made):

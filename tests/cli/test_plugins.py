@@ -144,3 +144,14 @@ def test_a_command_that_nobody_has_tells_of_the_plugins_that_could_not_be_asked(
     *_, told, said = done.stderr.splitlines()
     assert told.startswith("hrpc: plugin 'acme-broken' cannot be imported from 'acme_broken:Broken' of acme-broken 1.0")
     assert said == "hrpc: No such command 'walk'. See hrpc --help"
+
+
+def test_a_service_whose_plugin_is_missing_says_so_in_one_line(quotes: Command) -> None:
+    quotes.module("app", 'import hrpc\nhrpc.new_server(hrpc.with_plugins("acme-quotes", "acme-tables"))\n')
+    done = quotes("run", "app")
+    assert done.returncode == 1
+    *_, said = done.stderr.splitlines()
+    assert said.startswith(
+        f"hrpc: {quotes.folder}/app.py:2: plugin 'acme-tables' is neither given nor installed: pip install "
+        "acme-tables, or pass it to hrpc.with_plugins; installed are acme-quotes, acme-table"
+    )

@@ -1,0 +1,27 @@
+"""The plugins of this repository keep to the contract, as `hrpc plugins` would see them when they are installed."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from hrpc.cli.plugins import look
+from hrpc.option.installed import GROUP, Installed
+
+ROOT = Path(__file__).parents[3]
+PROJECTS = [tomllib.loads(path.read_text())["project"] for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+NAMED = {
+    name: Installed(name, project["name"], project["version"], EntryPoint(name, value, GROUP))
+    for project in PROJECTS
+    for name, value in project.get("entry-points", {}).get(GROUP, {}).items()
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_plugin_of_ours_is_called_as_its_package_and_can_be_used(name: str) -> None:
+    found = look(NAMED[name])
+    assert found.problem == ""
+    assert name == NAMED[name].package
