@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hrpc.consul.transport import Params, Transport
-from hrpc.errors import ConsulRefused
+from hrpc.errors import ConsulPermissionDenied, ConsulRefused
 
 SHORTEST_TTL = 10.0
 """Seconds: https://developer.hashicorp.com/consul/api-docs/session."""
@@ -105,6 +105,15 @@ class Sessions:
     async def create_key(self, key: str, value: bytes) -> None:
         """Writes a key, unless it is there."""
         await self._transport.request("PUT", f"/v1/kv/{key}", {**self._place, "cas": "0"}, data=value)
+
+    async def node(self) -> str:
+        """The name of the agent that is asked; empty when it does not tell."""
+        try:
+            response = await self._transport.request("GET", "/v1/agent/self")
+        except ConsulPermissionDenied:
+            return ""
+        found = self._transport.json("GET /v1/agent/self", response, dict)
+        return str(found.get("Config", {}).get("NodeName", ""))
 
     async def _commit(self, key: str, *operations: dict[str, Any]) -> bool:
         wanted: Sequence[Any] = [{"KV": {"Key": key, **operation}} for operation in operations]

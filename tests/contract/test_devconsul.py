@@ -184,17 +184,9 @@ async def test_check_that_it_cannot_run_is_refused_by_name(check: dict[str, obje
 
 async def test_unknown_path_names_the_fake() -> None:
     async with DevConsul() as consul, connected(consul.address) as client:
-        answer = await client.put("/session/create")
+        answer = await client.put("/query/create")
         assert answer.status == 404
-        assert answer.text == "DevConsul, a fake for development and tests, does not speak PUT /v1/session/create"
-
-
-async def test_locks_are_refused_by_name() -> None:
-    async with DevConsul() as consul, connected(consul.address) as client:
-        for query in ("acquire", "release"):
-            answer = await client.put("/kv/lock", b"1", **{query: "some-session"})
-            assert answer.status == 400
-            assert "DevConsul" in answer.text
+        assert answer.text == "DevConsul, a fake for development and tests, does not speak PUT /v1/query/create"
 
 
 async def test_datacenter_may_be_chosen() -> None:

@@ -27,11 +27,14 @@ from hrpc.testing.consul.api.check import CheckRoutes
 from hrpc.testing.consul.api.gate import Gate
 from hrpc.testing.consul.api.health import HealthRoutes
 from hrpc.testing.consul.api.kv import KVRoutes
+from hrpc.testing.consul.api.session import SessionRoutes
 from hrpc.testing.consul.api.status import StatusRoutes
+from hrpc.testing.consul.api.txn import TxnRoutes
 from hrpc.testing.consul.catalog import Catalog
 from hrpc.testing.consul.changes import Changes
 from hrpc.testing.consul.checks import Checks
 from hrpc.testing.consul.kv import VALUE_LIMIT, Store
+from hrpc.testing.consul.sessions import Sessions
 
 VERSION = "1.8.7"
 """The Consul that this agent follows, and that it says it is."""
@@ -158,7 +161,10 @@ class DevConsul:
             catalog = Catalog(changes, self._datacenter, NODE, self._host)
             checks = Checks(catalog, tasks, session, self._interval_minimum, self._deregister_minimum)
             stack.callback(checks.stop_all)
-            await stack.enter_async_context(_served(application(self._routes(changes, catalog, checks)), sock))
+            sessions = Sessions(changes)
+            stack.callback(sessions.stop_all)
+            routes = self._routes(changes, catalog, checks, sessions)
+            await stack.enter_async_context(_served(application(routes), sock))
             # Before the server ends, so that it does not wait for queries that wait for a change.
             stack.callback(changes.close)
             self._address = endpoint(self._host, sock.getsockname()[1])
@@ -172,8 +178,8 @@ class DevConsul:
             finally:
                 self._address = None
 
-    def _routes(self, changes: Changes, catalog: Catalog, checks: Checks) -> list[web.RouteDef]:
-        agent, store, gate = Agent(catalog, checks), Store(changes), self._gate
+    def _routes(self, changes: Changes, catalog: Catalog, checks: Checks, sessions: Sessions) -> list[web.RouteDef]:
+        agent, store, gate = Agent(catalog, checks), Store(changes, sessions), self._gate
         for key, value in self._kv.items():
             store.put(key, value)
         return [
@@ -181,6 +187,8 @@ class DevConsul:
             *CheckRoutes(agent, catalog, gate).routes(),
             *HealthRoutes(catalog, changes, gate).routes(),
             *KVRoutes(store, changes, gate).routes(),
+            *SessionRoutes(sessions, changes, gate, NODE).routes(),
+            *TxnRoutes(store, gate).routes(),
             *ACLRoutes(gate).routes(),
             *StatusRoutes(gate, endpoint(self._host, 8300)).routes(),
         ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from hrpc.testing.consul.changes import Changes
 from hrpc.testing.consul.model import Json
+from hrpc.testing.consul.sessions import Session, Sessions
 
 VALUE_LIMIT = 512 * 1024
 """Bytes that a value may have (kv_max_value_size)."""
@@ -21,24 +25,35 @@ class Entry:
     flags: int
     create_index: int
     modify_index: int
+    session: str = ""
+    """That which has locked it; empty when none has."""
+    lock_index: int = 0
 
     def json(self) -> Json:
         """The shape of ``/v1/kv``; an empty value is null there."""
         return {
-            "LockIndex": 0,
+            "LockIndex": self.lock_index,
             "Key": self.key,
             "Flags": self.flags,
             "Value": base64.b64encode(self.value).decode() if self.value else None,
             "CreateIndex": self.create_index,
             "ModifyIndex": self.modify_index,
+            **({"Session": self.session} if self.session else {}),
         }
+
+
+class LockRefused(Exception):
+    """A key is not locked, unlocked or as it was expected; the text is Consul's."""
 
 
 class Store:
     """The keys; deleted ones leave their index behind, so that whoever watches their prefix is told."""
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, sessions: Sessions) -> None:
         self._changes = changes
+        self._sessions = sessions
+        self._sessions.ended = self._release
+        self._locked_until: dict[str, float] = {}
         self._entries: dict[str, Entry] = {}
         self._deleted: dict[str, int] = {}
         self._last_index = 1
@@ -70,9 +85,57 @@ class Store:
         if known and known.value == value and known.flags == flags:
             return True
         index = self._last_index = self._changes.record()
-        self._entries[key] = Entry(key, value, flags, known.create_index if known else index, index)
+        if known:
+            # One that is locked stays so, and its lock counts from the beginning: as Consul does it.
+            self._entries[key] = replace(known, value=value, flags=flags, modify_index=index, lock_index=0)
+        else:
+            self._entries[key] = Entry(key, value, flags, index, index)
         self._deleted.pop(key, None)
         return True
+
+    def lock(self, key: str, value: bytes, session: str) -> None:
+        """Locks a key, or with its own session writes it. Raises `LockRefused`."""
+        known = self._entries.get(key)
+        if session not in self._sessions:
+            raise LockRefused(f'invalid session "{session}"')
+        if self._locked_until.get(key, 0.0) > time.monotonic():
+            raise LockRefused(f'failed to lock key "{key}" due to lock delay')
+        if known and known.session not in ("", session):
+            raise LockRefused(f'failed to lock key "{key}", lock is already held')
+        index = self._last_index = self._changes.record()
+        made = known or Entry(key, value, 0, index, index)
+        count = made.lock_index + (made.session != session)
+        self._entries[key] = replace(made, value=value, modify_index=index, session=session, lock_index=count)
+        self._deleted.pop(key, None)
+
+    def unlock(self, key: str, value: bytes, session: str) -> None:
+        """Unlocks a key. Raises `LockRefused` unless this session has it."""
+        known = self._entries.get(key)
+        if known is None or not session or known.session != session:
+            raise LockRefused(f'failed to unlock key "{key}", lock isn\'t held, or is held by another session')
+        self._last_index = self._changes.record()
+        self._entries[key] = replace(known, value=value, modify_index=self._last_index, session="")
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Callable[[], None]]:
+        """What it gives takes back all changes since the context was entered; nobody sees them before its end."""
+        entries, deleted = dict(self._entries), dict(self._deleted)
+
+        def undo() -> None:
+            self._entries, self._deleted = entries, deleted
+
+        yield undo
+
+    def _release(self, session: Session) -> None:
+        """Frees what a session that has ended had locked, or deletes it; for a while nobody can lock it."""
+        held = [entry for entry in self._entries.values() if entry.session == session.id]
+        for entry in held:
+            self._locked_until[entry.key] = time.monotonic() + session.lock_delay
+            if session.behavior == "delete":
+                self._delete([entry.key])
+            else:
+                self._last_index = self._changes.record()
+                self._entries[entry.key] = replace(entry, modify_index=self._last_index, session="")
 
     def delete(self, key: str, cas: int | None = None) -> bool:
         """Deletes a key; with `cas` only if it has this index. True for a key that is not there."""

@@ -24,6 +24,8 @@ from conftest import Launch
 from hrpc import uniqueid
 from hrpc.errors import OptionError, StartError, UniqueIdError
 from hrpc.option import Consul
+from hrpc.testing import DevConsul
+from hrpc.testing.consul.devconsul import NODE
 from hrpc.testing.servers import ConsulServer, consul_server
 from hrpc.uniqueid.generator import EPOCH, NODES
 from hrpc_uniqueid import lease, leases
@@ -44,7 +46,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWALS", 50)
 
 
-def server(consul: ConsulServer, prefix: str, *options: hrpc.Option, **settings: Any) -> hrpc.Server:
+def server(consul: ConsulServer | DevConsul, prefix: str, *options: hrpc.Option, **settings: Any) -> hrpc.Server:
     made = hrpc.new_server(
         hrpc.with_server_name("shop"),
         hrpc.with_listen_port(0, host="127.0.0.1"),
@@ -61,12 +63,12 @@ def server(consul: ConsulServer, prefix: str, *options: hrpc.Option, **settings:
     return made
 
 
-async def marked(consul: ConsulServer, prefix: str) -> None:
+async def marked(consul: ConsulServer | DevConsul, prefix: str) -> None:
     """Says that node ids have been leased here before."""
     await agent.store(consul.address, f"{prefix}/uniqueid/since", "2026-01-01")
 
 
-async def keys(consul: ConsulServer, prefix: str) -> dict[int, dict[str, Any]]:
+async def keys(consul: ConsulServer | DevConsul, prefix: str) -> dict[int, dict[str, Any]]:
     """The keys of node ids."""
     names = await asyncio.to_thread(agent.get, consul.address, f"/v1/kv/{prefix}/uniqueid/nodes/?keys")
     found = {}
@@ -76,13 +78,13 @@ async def keys(consul: ConsulServer, prefix: str) -> dict[int, dict[str, Any]]:
     return found
 
 
-async def value(consul: ConsulServer, prefix: str, node: int) -> dict[str, Any]:
+async def value(consul: ConsulServer | DevConsul, prefix: str, node: int) -> dict[str, Any]:
     path = f"/v1/kv/{prefix}/uniqueid/nodes/{node}?raw"
     found: dict[str, Any] = await asyncio.to_thread(agent.get, consul.address, path)
     return found
 
 
-async def destroy_session(consul: ConsulServer, prefix: str, node: int) -> None:
+async def destroy_session(consul: ConsulServer | DevConsul, prefix: str, node: int) -> None:
     session = (await keys(consul, prefix))[node]["Session"]
     await asyncio.to_thread(agent.put, consul.address, f"/v1/session/destroy/{session}")
 
@@ -411,6 +413,17 @@ async def test_a_job_has_a_node_id(consul: ConsulServer, tmp_path: Path) -> None
         return uniqueid.next_id()
 
     assert await asyncio.to_thread(made.run, job) > 0
+
+
+async def test_with_the_fake_agent_for_development_nobody_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leases.FAKE == NODE
+    async with DevConsul() as fake:
+        async with server(fake, "development"):
+            node, before = uniqueid.get().node, uniqueid.next_id()
+            await destroy_session(fake, "development", node)
+            assert await node_is_not(node) != node
+            assert uniqueid.next_id() > before
+    assert "waiting" not in capsys.readouterr().out
 
 
 async def test_the_plugin_needs_consul() -> None:

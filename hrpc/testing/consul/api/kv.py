@@ -9,7 +9,7 @@ from aiohttp import web
 from hrpc.testing.consul.api.gate import Gate
 from hrpc.testing.consul.api.query import answer, index_headers, unsigned, until_newer
 from hrpc.testing.consul.changes import Changes
-from hrpc.testing.consul.kv import VALUE_LIMIT, Store
+from hrpc.testing.consul.kv import VALUE_LIMIT, LockRefused, Store
 from hrpc.testing.consul.rejected import Rejected
 
 
@@ -62,17 +62,30 @@ class KVRoutes:
         key = request.match_info["key"]
         if not key:
             raise Rejected(400, "Missing key name")
-        if "acquire" in request.query or "release" in request.query:
-            raise Rejected(
-                400, "DevConsul, a fake for development and tests, has no sessions: no ?acquire, no ?release"
-            )
+        locking = [name for name in ("acquire", "release") if name in request.query]
+        if len(locking) + ("cas" in request.query) > 1:
+            raise Rejected(400, f"Conflicting flags: {request.query_string}")
         flags = unsigned(request.query["flags"]) if "flags" in request.query else 0
         cas = unsigned(request.query["cas"]) if "cas" in request.query else None
         value = await request.read()
         if len(value) > VALUE_LIMIT:
             raise Rejected(413, f"Request body({len(value)} bytes) too large, max size: {VALUE_LIMIT} bytes.")
         self._gate.require(request)
+        if locking:
+            return answer(self._locked(locking[0], key, value, request.query[locking[0]]))
         return answer(self._store.put(key, value, flags, cas))
+
+    def _locked(self, what: str, key: str, value: bytes, session: str) -> bool:
+        try:
+            if what == "acquire":
+                self._store.lock(key, value, session)
+            else:
+                self._store.unlock(key, value, session)
+        except LockRefused as refused:
+            if "invalid session" in str(refused):
+                raise Rejected(500, str(refused)) from refused
+            return False
+        return True
 
     async def _delete(self, request: web.Request) -> web.Response:
         self._gate.check_datacenter(request)
