@@ -12,6 +12,7 @@ from hrpc.metrics.call_text import CallText
 from hrpc.metrics.collectors import MeasureCollector
 from hrpc.metrics.exposition import Exposition
 from hrpc.metrics.families import Families
+from hrpc.metrics.instruments import exported
 from hrpc.metrics.share import GROWING, Family, OwnShare, Share, read
 from hrpc.metrics.total import Total
 from hrpc.server.measures import measured
@@ -51,6 +52,7 @@ class Gathering:
         self._total = Total(parts.calls.buckets)
         self._workers = workers
         self._own = own
+        self._parts = parts
         self._silent: set[Worker] = set()
         workers.on(_COMMAND, self._take_last)
         parts.measures.gauge("hrpc_workers", "Processes that serve, by what they do.", self._states, ("state",))
@@ -88,8 +90,16 @@ class Gathering:
 
     def _families(self) -> Iterator[Family]:
         """The master's own: what it has done itself, and not the gauges that nobody sets in it."""
+        # What was registered in its own life is that of plugins that announce the service: the service's own code is
+        # not run in it.
+        followed = {
+            exported(f"{self._parts.name}_{one.exported}")
+            for one in self._parts.runtime.metrics.values()
+            if one.read is not None
+        }
         for collector, family in read(self._own, examples=False):
-            if family.kind in GROWING or isinstance(collector, MeasureCollector) or family.name.startswith("process_"):
+            is_own = isinstance(collector, MeasureCollector) or family.name in followed
+            if is_own or family.kind in GROWING or family.name.startswith("process_"):
                 yield family
 
     def _states(self) -> Mapping[str, float]:

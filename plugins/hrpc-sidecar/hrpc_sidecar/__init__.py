@@ -19,7 +19,7 @@ from hrpc_sidecar.errors import (
 )
 from hrpc_sidecar.events import ConnectionEvent
 from hrpc_sidecar.node import App, Kernel, Service, ServiceNode, ServiceOptions, method_paths
-from hrpc_sidecar.plugin import Sidecar, with_sidecar
+from hrpc_sidecar.plugin import Sidecar, status, with_sidecar
 from hrpc_sidecar.runner import Runner
 from hrpc_sidecar.status import Status
 from hrpc_sidecar.watch import WatchSource
@@ -51,5 +51,6 @@ __all__ = [
     "WatchUnreachable",
     "WatchUrlRequired",
     "method_paths",
+    "status",
     "with_sidecar",
 ]

@@ -30,7 +30,10 @@ class ApiClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Requests are rare, and a connection that was kept may be one to an agent that is no more.
+            connector=aiohttp.TCPConnector(force_close=True),
         )
         return self
 

@@ -108,9 +108,6 @@ class Controller:
 
     def _taken(self) -> Status:
         event, error = self._event, self._error
-        seen_at = self._event_at
-        if event is not None and event.generated_at is not None:
-            seen_at = event.generated_at.timestamp()
         taken = Status(
             connected=self._connected,
             registered=self._registered.is_set(),
@@ -118,7 +115,7 @@ class Controller:
             last_service_port=self._sent[1],
             last_event_type="" if event is None else event.type,
             last_event_id="" if event is None else event.id,
-            last_event_at=rfc3339(seen_at),
+            last_event_at=rfc3339((event and event.generated_at) or self._event_at),
             last_connected_at=rfc3339(self._connected_at),
             last_disconnected_at=rfc3339(self._disconnected_at),
             disconnect_count=self._disconnects,

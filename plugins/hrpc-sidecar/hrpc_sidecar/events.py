@@ -80,6 +80,9 @@ def _type(frame: Frame) -> str:
 
 
 def _in_utc(time: datetime | None) -> datetime | None:
-    if time is None:
+    if time is None or time.tzinfo is None:
+        return time and time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:  # beyond the first or the last year
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time

@@ -138,7 +138,7 @@ class ServiceNode:
             "app_id": self.options.app.id,
             "app_instance_id": self.options.app.instance_id,
             "service_name": self.name,
-            "grace_period": f"{grace_period:g}s",
+            "grace_period": f"{grace_period:.3f}".rstrip("0").rstrip(".") + "s",
         }
 
     def deregister_request(self) -> dict[str, Any]:

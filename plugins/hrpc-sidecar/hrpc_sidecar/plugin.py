@@ -13,7 +13,7 @@ from loguru import logger
 import hrpc
 from hrpc import metrics
 from hrpc.option import checks
-from hrpc.plugin import Announced, Plugin, option
+from hrpc.plugin import Announced, Plugin, Slot, option, provide
 from hrpc_sidecar import place
 from hrpc_sidecar.agent import Agent
 from hrpc_sidecar.errors import SidecarError
@@ -131,9 +131,15 @@ class Sidecar(Plugin):
         async with agent.client:
             # Also when the start fails: a request that timed out may have been carried out.
             server.when_drained(partial(_deregister, agent))
-            async with agent.watching() as watch:
-                await self._begin(agent, watch)
-                yield
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(agent.runner.run(), name="hrpc-sidecar: watch")
+                try:
+                    await self._begin(agent)
+                    with provide(slot, self):
+                        yield
+                finally:
+                    # Nothing registers the service after this, so that no drain and no deregistering is undone.
+                    watch.cancel()
             if agent.status().register_replay_count and server.drain_delay + server.grace:
                 await self._drain(agent, server.drain_delay + server.grace)
 
@@ -150,17 +156,17 @@ class Sidecar(Plugin):
             managed_port=server.health_port or 0,
         )
 
-    async def _begin(self, agent: Agent, watch: asyncio.Task[None]) -> None:
+    async def _begin(self, agent: Agent) -> None:
         registered = asyncio.create_task(agent.controller.registered())
         failed = asyncio.create_task(self._failed.wait())
         limit: float = self._settings["request_timeout"]
-        waits: list[asyncio.Future[Any]] = [registered, watch] if self._fail_fast else [registered, watch, failed]
+        waits: list[asyncio.Future[Any]] = [registered] if self._fail_fast else [registered, failed]
         try:
             await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         finally:
             registered.cancel()
             failed.cancel()
-        if registered.done() and not registered.cancelled():
+        if agent.status().registered:
             return
         where = self._settings["base_url"]
         if self._fail_fast:
@@ -194,6 +200,7 @@ class Sidecar(Plugin):
         metrics.register_gauge(
             "sidecar_registered",
             "1 when the sidecar-agent has taken the registration, else 0.",
+            workers="max",
             read=lambda: float(self.status().registered),
         )
         for name, help, field in (
@@ -210,6 +217,17 @@ class Sidecar(Plugin):
         if hrpc.worker() is not None:
             return {"note": "the master of this worker is registered with the sidecar-agent"}
         return {"watch_url": self._settings["watch_url"], **self.status().as_dict()}
+
+
+slot = Slot[Sidecar]("hrpc-sidecar", "hrpc_sidecar.with_sidecar()")
+
+
+def status() -> Status:
+    """How the server of this event loop stands with its agent.
+
+    Raises `hrpc.errors.NotRunning` where none is registered; so in workers, of which the master is.
+    """
+    return slot.get().status()
 
 
 async def _deregister(agent: Agent) -> None:

@@ -67,6 +67,9 @@ def error_kind(error: Exception) -> ErrorKind:
     return next((kind for known, kind in _KINDS if isinstance(error, known)), "runtime_error")
 
 
-def rfc3339(seconds: float) -> str:
-    """A time in seconds since 1970 as text; empty for 0."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z") if seconds else ""
+def rfc3339(time: float | datetime) -> str:
+    """A time as text, in UTC; a number is seconds since 1970. Empty for 0."""
+    if not time:
+        return ""
+    known = time.astimezone(UTC) if isinstance(time, datetime) else datetime.fromtimestamp(time, UTC)
+    return known.isoformat().replace("+00:00", "Z")

@@ -21,7 +21,11 @@ from hrpc_sidecar.events import DISCONNECTED, ConnectionEvent, event_of
 from hrpc_sidecar.frames import LARGEST_FRAME, Frames
 
 LONGEST = 8
-"""Intervals between two attempts at an agent that answers, but again and again with something else than events."""
+"""Intervals between two attempts, at most, at an agent that answers, but again and again with something else than
+events."""
+
+PATIENCE = 10
+"""Such answers after which it is asked less and less often: one that starts may need that long."""
 
 
 class WatchSource:
@@ -119,5 +123,4 @@ def pause(interval: float, answered_badly: int) -> float:
     An agent that is away is tried at this rate for ever: on the same machine, that costs next to nothing. One that
     answers with something else than events is asked less and less often.
     """
-    times = min(LONGEST, 1 << min(16, max(0, answered_badly - 1)))
-    return interval * random.uniform(0.6, 0.85) * times
+    return interval * random.uniform(0.6, 0.85) * min(LONGEST, 1 << min(16, max(0, answered_badly - PATIENCE)))

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import ClientSession
 
 import hrpc
+import hrpc_sidecar
 from hrpc import service
 from hrpc.testing.servers import ConsulServer
 from hrpc_sidecar.testing import SidecarAgent
@@ -89,16 +90,21 @@ async def test_a_service_is_in_consul_from_its_start_to_its_stop(
 
 
 async def test_when_the_agent_is_back_the_service_is_registered_within_a_second(
-    consul: ConsulServer, agent: SidecarAgent, tmp_path: Path
+    consul: ConsulServer, agent: SidecarAgent
 ) -> None:
-    async with running(named(tmp_path, "sidecar-back", agent), ENVIRON) as process:
-        await process.says("started in")
-        took: list[float] = []
-        for _ in range(3):
+    server = hrpc.new_server(
+        hrpc.with_server_name("sidecar-back"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_graceful_stop(drain_delay=0),
+        hrpc_sidecar.with_sidecar(agent.base_url),
+    )
+    took: list[float] = []
+    async with server:
+        for away in (0.0, 0.3, 0.6):
             (known,) = await passing(consul, "sidecar-back")
             await agent.kill()
             await consul_agent.deregister(consul.address, known)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(away)
             await agent.start()
             began = time.monotonic()
 
@@ -107,9 +113,8 @@ async def test_when_the_agent_is_back_the_service_is_registered_within_a_second(
 
             await eventually(listed)
             took.append(time.monotonic() - began)
-        assert max(took) <= 1.0, took
-        process.send(signal.SIGTERM)
-        assert await process.ended() == 0, process.output
+    # A machine that is busy with something else may be late once.
+    assert sorted(took)[1] <= 1.0, took
 
 
 async def test_an_agent_that_is_killed_and_started_as_a_process_finds_its_services_again(
@@ -133,14 +138,13 @@ async def test_an_agent_that_is_killed_and_started_as_a_process_finds_its_servic
         async def listed() -> list[str]:
             return await passing(consul, "sidecar-killed")
 
-        for _ in range(2):
-            sidecar = await begin()
-            try:
-                (known,) = await eventually(listed)
-            finally:
-                sidecar.kill()
-                await sidecar.wait()
-            await consul_agent.deregister(consul.address, known)
+        sidecar = await begin()
+        try:
+            (known,) = await eventually(listed)
+        finally:
+            sidecar.kill()
+            await sidecar.wait()
+        await consul_agent.deregister(consul.address, known)
         sidecar = await begin()
         try:
             await eventually(listed)
@@ -152,7 +156,9 @@ async def test_an_agent_that_is_killed_and_started_as_a_process_finds_its_servic
             await sidecar.wait()
 
 
-async def test_a_stop_under_load_loses_no_call(consul: ConsulServer, agent: SidecarAgent, tmp_path: Path) -> None:
+async def test_neither_a_killed_agent_nor_a_stop_under_load_loses_a_call(
+    consul: ConsulServer, agent: SidecarAgent, tmp_path: Path
+) -> None:
     path = named(tmp_path, "sidecar-load", agent)
 
     async def two() -> bool:
@@ -165,19 +171,20 @@ async def test_a_stop_under_load_loses_no_call(consul: ConsulServer, agent: Side
             await process.says("started in")
             return process
 
-        processes = [await start() for _ in range(2)]
+        leaves, _stays = [await start() for _ in range(2)]
         await eventually(two)
         await stack.enter_async_context(calling(consul, "sidecar-load"))
         async with service.channel("sidecar-load") as channel, load(channel, loops=8) as calls:
-            for process in processes:
-                await calls.goes_on()
-                process.send(signal.SIGTERM)
-                assert await process.ended() == 0, process.output
-                await start()
-                await eventually(two)
+            await calls.goes_on()
+            await agent.kill()
+            await calls.goes_on()
+            await agent.start()
+            await calls.goes_on()
+            leaves.send(signal.SIGTERM)
+            assert await leaves.ended() == 0, leaves.output
             await calls.goes_on()
     assert not calls.failed
-    assert calls.good >= 300
+    assert calls.good >= 400
 
 
 async def test_a_service_that_is_killed_is_called_no_more(
@@ -222,7 +229,8 @@ async def test_a_service_with_workers_is_announced_once_by_their_master(
 
             async def counted() -> bool:
                 async with session.get(f"http://127.0.0.1:{found.http('metrics')}/metrics") as response:
-                    return "tested_sidecar_registrations_total 2.0" in await response.text()
+                    lines = (await response.text()).splitlines()
+                return {"tested_sidecar_registrations_total 2.0", "tested_sidecar_registered 1.0"} <= set(lines)
 
             await eventually(counted)
             async with session.get(f"http://127.0.0.1:{found.http('health')}/debug/sidecar") as response:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sidecar_service import Remembering, node
 
-from hrpc_sidecar import ConnectionEvent, WatchEventParseError
+from hrpc_sidecar import ConnectionEvent, Controller, WatchEventParseError
 from hrpc_sidecar.events import event_of
 from hrpc_sidecar.frames import Frame
 
@@ -83,3 +87,46 @@ def test_data_that_looks_like_json_and_is_no_event_is_an_error_with_type_id_and_
     assert raised.value.payload == data.decode(errors="replace")
     assert raised.value.__cause__ is not None
     assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59.999999-08:00", "2026-01-01T00:00:00"],
+)
+async def test_any_time_of_an_agent_can_be_shown(time: str) -> None:
+    controller = Controller(Remembering(), node())
+    event = event_of(Frame("connected", "", b'{"generated_at":"%b"}' % time.encode()))
+    assert event is not None
+    controller.observe_event(event)
+    assert controller.status().last_event_at.endswith("Z")
+
+
+KEYS = ("event", "message", "service", "status", "lifecycle_state", "ready", "generated_at")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*KEYS, "x"]), inner, max_size=5),
+    max_leaves=9,
+)
+
+
+@given(
+    kind=st.sampled_from(["", "connected", "heartbeat", "x"]),
+    data=st.none() | st.binary(max_size=20) | JSON.map(json.dumps).map(str.encode),
+    cut=st.integers(0, 40),
+)
+async def test_any_data_is_an_event_or_none_or_the_error_that_it_is_no_event(
+    kind: str, data: bytes | None, cut: int
+) -> None:
+    controller = Controller(Remembering(), node())
+    for part in {data, data and data[:cut], data and b"{" + data, data and b" [" + data}:
+        try:
+            event = event_of(Frame(kind, "1", part))
+        except WatchEventParseError as error:
+            assert part is not None
+            assert part.lstrip()[:1] in (b"{", b"[")
+            assert error.event_type
+        else:
+            if event is not None:
+                controller.observe_event(event)
+                assert event.type in ("connected", "heartbeat")
+                assert controller.status().last_event_type == event.type

@@ -65,7 +65,8 @@ def test_requests_of_a_stop_name_the_instance() -> None:
     node = ServiceNode(options())
     ids = {"app_id": "app-1", "app_instance_id": "orders-1", "service_name": "orders"}
     assert node.drain_request(20) == {**ids, "grace_period": "20s"}
-    assert node.drain_request(0.5)["grace_period"] == "0.5s"
+    for seconds, text in ((0.5, "0.5s"), (5.25, "5.25s"), (100, "100s"), (2e6, "2000000s"), (1e-3, "0.001s")):
+        assert node.drain_request(seconds)["grace_period"] == text, "as Go's time.ParseDuration reads it"
     assert node.deregister_request() == {**ids, "service_port": 9090}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import hrpc
 import hrpc_sidecar
-from hrpc.errors import OptionError, StartError, StopError
+from hrpc.errors import NotRunning, OptionError, StartError, StopError
 from hrpc.testing.servers import ConsulServer
 from hrpc_sidecar.testing import SidecarAgent
 from tests import agent as consul_agent
@@ -79,6 +79,9 @@ async def test_the_agent_is_told_what_the_server_is(agent: SidecarAgent) -> None
         assert "/test.Echo/Echo" in node["methods"]
         assert node["methods"] == sorted(node["methods"])
         assert paths(agent) == ["/register"]
+        assert hrpc_sidecar.status().registered
+    with pytest.raises(NotRunning, match=r"hrpc_sidecar\.with_sidecar"):
+        hrpc_sidecar.status()
     assert paths(agent) == ["/register", "/drain", "/deregister"]
     assert agent.nodes == {}
 
