@@ -57,8 +57,13 @@ def not_connected(settings: RabbitSettings, error: BaseException) -> QueueError:
             settings,
             f"user {settings.username!r} is not let in: {words}; check 'username' and 'password' in {settings.origin}",
         )
-    if "NOT_ALLOWED" in words:
-        return refused(settings, f"{_after(words, 'NOT_ALLOWED')}; check 'vhost' and 'username' in {settings.origin}")
+    if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in words and "Connection.Close" in words:
+        # aiormq does not say what the broker has said.
+        return refused(
+            settings,
+            f"has no such virtual host, or user {settings.username!r} may not use it; check 'vhost' and 'username' in "
+            f"{settings.origin}",
+        )
     if isinstance(error, InvalidFrameError):
         return refused(
             settings,
@@ -123,7 +128,3 @@ def said(error: BaseException) -> str:
     if isinstance(error, AMQPConnectionError) and isinstance(error.__cause__, OSError):
         return str(error.__cause__)
     return str(error).strip() or type(error).__name__
-
-
-def _after(words: str, mark: str) -> str:
-    return words[words.index(mark) + len(mark) :].lstrip(" -").split("'>")[0].rstrip(" >")
