@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from benchmarks.parts import PLUGINS
-from benchmarks.plugins import ids, inmemory
+from benchmarks.plugins import ids, inmemory, rabbitmq
+from hrpc.testing.servers import RabbitMQServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is for Linux")
 
@@ -21,6 +22,13 @@ def test_every_operation_of_a_map_is_measured() -> None:
     found = asyncio.run(inmemory.measured(10))
     assert found.keys() == {inmemory.DICT, inmemory.GET, inmemory.MISS, inmemory.LOADED, inmemory.SET}
     assert all(micros > 0 for of in found.values() for micros in of)
+
+
+def test_every_consumer_of_rabbitmq_finds_all_messages(rabbitmq_server: RabbitMQServer) -> None:
+    login = {name: getattr(rabbitmq_server, name) for name in ("port", "username", "password")}
+    found = asyncio.run(rabbitmq.measured({"address": rabbitmq_server.host, **login}, rounds=1, messages=20))
+    assert found.keys() == {rabbitmq.BARE, rabbitmq.OURS, rabbitmq.SPANS, rabbitmq.BARE_ONE, rabbitmq.OURS_ONE}
+    assert all(rate > 0 for of in found.values() for rate in of)
 
 
 def test_ids_are_counted_and_compared() -> None:

@@ -19,6 +19,7 @@ from pamqp.commands import Basic
 from hrpc.errors import QueueError
 from hrpc.queues import Message
 from hrpc_rabbitmq import errors, headers, topology
+from hrpc_rabbitmq.acknowledging import Acknowledging
 from hrpc_rabbitmq.link import Link
 from hrpc_rabbitmq.publishing import Client
 from hrpc_rabbitmq.settings import RabbitSettings
@@ -27,6 +28,10 @@ from hrpc_rabbitmq.topology import Topology
 
 _LEAST_PAUSE = 1.0
 """Seconds before the broker gets back a message that could neither be published again nor wait anywhere."""
+
+
+_PART = 4
+"""Which part of the messages that the broker hands out may wait to be acknowledged together."""
 
 
 class Consuming:
@@ -57,6 +62,7 @@ class Consuming:
         self._more = asyncio.Event()
         self._cancelled: str | None = None
         self._leaves = False
+        self._ends: Acknowledging | None = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Consuming]:
@@ -81,7 +87,8 @@ class Consuming:
                 self._arrived.clear()
                 await self._begin()
             if self._arrived:
-                return Delivered(self, *self._arrived.popleft())
+                assert self._ends is not None
+                return Delivered(self, self._ends, *self._arrived.popleft())
             if self._cancelled is not None:
                 raise errors.unavailable(
                     self.settings,
@@ -131,6 +138,7 @@ class Consuming:
         await channel.basic_qos(prefetch_count=self.subscription.window)
         self._queues, self._cancelled = {}, None
         self._opened, self._channel = opened, channel
+        self._ends = Acknowledging(channel, max(1, self.subscription.window // _PART))
         for queue in self.subscription.topics:
             tag = f"{queue}-{id(channel)}"
             self._queues[tag] = queue
@@ -163,6 +171,8 @@ class Consuming:
             return
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
+                if self._ends is not None:
+                    await self._ends.flushed()
                 await opened.close()
         except TimeoutError:
             logger.warning("{}: closed no channel within {:g} s", self.settings.place, self.settings.connect_timeout)
@@ -178,10 +188,11 @@ async def _give_back(message: DeliveredMessage) -> None:
 class Delivered:
     """One message: an `hrpc.queues.Delivery`."""
 
-    __slots__ = ("_consuming", "_raw", "message")
+    __slots__ = ("_consuming", "_ends", "_raw", "message")
 
-    def __init__(self, consuming: Consuming, queue: str, raw: DeliveredMessage) -> None:
+    def __init__(self, consuming: Consuming, ends: Acknowledging, queue: str, raw: DeliveredMessage) -> None:
         self._consuming = consuming
+        self._ends = ends
         self._raw = raw
         properties = raw.header.properties
         self.message = Message(
@@ -197,10 +208,9 @@ class Delivered:
 
     async def done(self) -> None:
         """Acknowledges. Raises `QueueUnavailable` when the channel is gone: the broker delivers it again."""
-        try:
-            await self._raw.channel.basic_ack(self._tag, wait=False)
-        except errors.FAILURES as error:
-            self._lost(error)
+        if self._raw.channel.is_closed:
+            self._lost(None)
+        self._ends.done(self._tag)
 
     async def retry(self, delay: float) -> None:
         """Has it wait in a queue for retries, and then acknowledges. Raises `QueueError`; then it comes again as well,
@@ -227,6 +237,7 @@ class Delivered:
                 await self._raw.channel.basic_reject(self._tag, requeue=False, wait=False)
             except errors.FAILURES as error:
                 self._lost(error)
+            self._ends.told(self._tag)
             return
         why = headers.dead(self.message, reason)
         await self._publish(letter, headers.again(self._raw.header.properties, why))
@@ -240,8 +251,13 @@ class Delivered:
 
     def _give_back(self) -> None:
         if not self._raw.channel.is_closed:
-            task = asyncio.ensure_future(_give_back(self._raw))
+            task = asyncio.ensure_future(self._returned())
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+    async def _returned(self) -> None:
+        await _give_back(self._raw)
+        # Not before: what is acknowledged up to a later number would be acknowledged with it.
+        self._ends.told(self._tag)
 
     @property
     def _tag(self) -> int:
