@@ -79,6 +79,8 @@ class Runtime:
     def __init__(self, server_name: str, stack_skip: int = 1) -> None:
         self.server_name = server_name
         self.stack_skip = stack_skip
+        self.prefix = ""
+        """What the keys of this service begin with in stores that several environments share."""
         self.worker: int | None = None
         """The number of this process among the workers of the service; None when it serves alone."""
         self.tracer: Tracer | None = None

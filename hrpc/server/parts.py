@@ -46,6 +46,7 @@ class Parts:
         self.name = settings.server_name
         self.recorder = recorder.copy() if settings.has_services else recorder
         self.runtime = _runtime.Runtime(self.name, settings.stack_skip)
+        self.runtime.prefix = settings.kv_prefix
         self.progress = StartProgress(self.name)
         self.health = Health(self.name, _runtime.early_health_checks)
         self.health.progress, self.health.done = self.progress.__str__, lambda: self.progress.done
