@@ -50,6 +50,11 @@ class Held:
         """Whether its block goes on, and it is not lost."""
         return self.depth > 0 and not self.lost.is_set()
 
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the task that has it has ended, so that nobody will leave it."""
+        return self._task is not None and self._task.done()
+
     def check(self) -> None:
         """Raises `LockLost` when it is lost, also when the process stood still so long that nobody could tell yet.
 

@@ -26,6 +26,7 @@ TTL = 10.0
 """Seconds for which a lock is held without being renewed, as in the Go framework."""
 TIMEOUT = 30.0
 """Seconds that one waits for a lock who does not say for how long."""
+_CLOSING = 1.0
 _PAUSE, _TRIES = 0.1, 6
 """Seconds until Redis is asked again to forget a holder; and for how many times the time of a lock."""
 
@@ -83,10 +84,10 @@ class Locks:
         await self.close()
 
     async def close(self) -> None:
-        """Gives no lock any more; ends what is done beside, within the time after which a lock is renewed."""
+        """Gives no lock any more; ends what is done beside, within a second."""
         self._is_closed = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.ttl * SHARE):
+            async with asyncio.timeout(min(_CLOSING, self.ttl * SHARE)):
                 while self._beside:
                     await asyncio.wait(self._beside)
         beside = set(self._beside)
@@ -120,9 +121,13 @@ class Locks:
         return held
 
     async def leave(self, name: str) -> Held:
-        """This task's block of the lock has ended; gives the lock. Raises nothing but a cancel."""
+        """This task's block of the lock has ended; gives the lock. Raises no error of Redis."""
         owner = asyncio.current_task(), name
-        held = self._held[owner]
+        held = self._held.get(owner)
+        if held is None:
+            raise RuntimeError(
+                f"lock {name!r}: it is to be left by the task that has entered it, and this is another one"
+            )
         held.depth -= 1
         if held.depth:
             return held
@@ -153,6 +158,12 @@ class Locks:
         ]
 
     def _renew_soon(self, held: Held) -> None:
+        if held.is_orphan:
+            logger.warning("lock {!r}: given back, because its task has ended without leaving it", held.name)
+            held.stop_timers()
+            self._held = {owner: one for owner, one in self._held.items() if one is not held}
+            self._go(self._gone(held.place, held.me))
+            return
         self._go(self._renew(held))
 
     def _end(self, held: Held) -> None:

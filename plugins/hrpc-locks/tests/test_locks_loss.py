@@ -1,0 +1,256 @@
+"""A lock that is lost while it is held: whoever holds it is told, and whoever comes next has a larger token."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from lock_clients import Holder, nothing_is_left, opened, waits
+from redis.asyncio import Redis
+
+from hrpc.testing.servers import RedisServer
+from hrpc_locks import LockLost, LockTimeout, LockUnavailable
+from tests.eventually import eventually
+from tests.process import running
+from tests.proxy import proxied
+
+PREFIX = "loss"
+
+
+async def test_a_redis_that_is_emptied_is_noticed_and_tokens_go_on_to_grow(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=0.6) as locks, opened(own_redis, PREFIX, ttl=0.6) as others:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        await locks._client.flushall()
+        async with others.write("a", timeout=0) as next_one:
+            with pytest.raises(
+                LockLost, match="lock 'a': lost while it was held: Redis has it no more: it was emptied"
+            ):
+                await holder.task
+            assert holder.held is not None
+            assert holder.held.lost.is_set()
+            assert next_one.token > holder.held.token
+        assert locks.counts["lost"] == 1
+        assert locks.held == 0
+        await nothing_is_left(own_redis, PREFIX)
+
+
+async def test_a_redis_that_is_killed_is_noticed_before_the_lock_is_free(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=0.9) as locks:
+        loop = asyncio.get_running_loop()
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        began = loop.time()  # Redis keeps it for 0.9 s from some moment before
+        await asyncio.to_thread(own_redis.kill)
+        with pytest.raises(LockLost, match=r"it could not be renewed in time: .*(Connect|clos|reset)"):
+            await holder.task
+        assert holder.held is not None
+        assert holder.held.until < began + 0.9
+        with pytest.raises(LockUnavailable, match="lock 'b': Redis does not answer as expected"):
+            async with locks.read("b"):
+                pass
+        await asyncio.to_thread(own_redis.start)
+        async with locks.write("a", timeout=5):
+            pass
+
+
+async def test_a_redis_that_is_away_for_a_moment_loses_no_lock(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=20) as locks, opened(own_redis, PREFIX, ttl=20) as others:
+        async with locks.write("a") as held:
+            waiting = Holder(others.write("a"))
+            await waits(locks)
+            await asyncio.to_thread(own_redis.stop)
+            await asyncio.to_thread(own_redis.start)
+            await locks._renew(held)
+            held.check()
+            assert not waiting.has.is_set()
+        await waiting.has.wait()
+        assert waiting.held is not None
+        assert waiting.held.token > held.token
+        await waiting.leave()
+
+
+async def test_one_who_waits_outlives_a_redis_that_is_killed_and_emptied(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=1.0) as locks, opened(own_redis, PREFIX, ttl=1.0) as others:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        waiting = Holder(others.write("a"))
+        await waits(locks)
+        await asyncio.to_thread(own_redis.kill)
+        await asyncio.to_thread(own_redis.wipe)
+        await asyncio.to_thread(own_redis.start)
+        await waiting.has.wait()
+        with pytest.raises(LockLost):
+            await holder.task
+        assert holder.held is not None
+        assert waiting.held is not None
+        assert waiting.held.token > holder.held.token
+        await waiting.leave()
+
+
+async def test_a_wait_that_ends_while_redis_is_away_says_so(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX) as locks, opened(own_redis, PREFIX) as others:
+        async with asyncio.timeout(30):
+            holder = Holder(locks.write("a"))
+            await holder.has.wait()
+            waiting = Holder(others.write("a", timeout=1.5))
+            await waits(locks)
+            await asyncio.to_thread(own_redis.kill)
+            with pytest.raises(LockUnavailable, match="lock 'a': Redis does not answer as expected"):
+                await waiting.task
+            with pytest.raises(LockLost):
+                await holder.task
+
+
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """A process that stands still."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+async def test_a_redis_that_stands_still_is_noticed(own_redis: RedisServer) -> None:
+    if not own_redis.source.startswith("program"):
+        pytest.skip("a container's process cannot be stopped from here")
+    async with opened(own_redis, PREFIX, ttl=0.9) as locks, opened(own_redis, PREFIX, ttl=0.9) as others:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        pid = (await locks._client.info("server"))["process_id"]
+        with stopped(pid):
+            with pytest.raises(LockLost, match="it could not be renewed in time: "):
+                await holder.task
+        async with others.write("a", timeout=5) as held:
+            assert holder.held is not None
+            assert held.token > holder.held.token
+        await nothing_is_left(own_redis, PREFIX)
+
+
+async def test_the_block_is_cancelled_and_told_apart_from_a_cancel_of_others(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=0.6) as locks:
+
+        async def holds(seconds: float) -> str:
+            try:
+                async with asyncio.timeout(seconds):
+                    async with locks.write("a"), locks.write("a"):
+                        await locks._client.flushall()
+                        await asyncio.Event().wait()
+            except LockLost:
+                return "lost"
+            return ""
+
+        assert await holds(30) == "lost"
+        both = asyncio.create_task(holds(30))
+
+        async def is_held() -> bool:
+            return locks.held == 1
+
+        await eventually(is_held)
+        both.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await both
+        with pytest.raises(TimeoutError):
+            await holds(0.05)
+
+
+async def test_a_block_that_is_not_to_be_cancelled_is_told_and_fails_at_its_end(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=0.6) as locks:
+        has_ended = False
+        with pytest.raises(LockLost):
+            async with locks.read("a", cancel_when_lost=False) as held:
+                await locks._client.flushall()
+                await held.lost.wait()
+                with pytest.raises(LockLost):
+                    held.check()
+                with pytest.raises(LockLost):
+                    async with locks.read("a"):
+                        pass
+                has_ended = True
+        assert has_ended
+        with pytest.raises(ZeroDivisionError):
+            async with locks.read("a", cancel_when_lost=False) as held:
+                await locks._client.flushall()
+                raise ZeroDivisionError
+
+
+async def test_a_loss_that_shows_when_it_is_given_back_fails_the_block(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=60) as locks:
+        with pytest.raises(LockLost, match="Redis did not have it any more when it was given back"):
+            async with locks.write("a"):
+                await locks._client.flushall()
+
+
+async def test_a_lock_that_cannot_be_given_back_ends_by_itself(own_redis: RedisServer) -> None:
+    async with proxied(own_redis.address) as proxy:
+        async with (
+            opened(own_redis, PREFIX, ttl=0.9, port=proxy.port) as locks,
+            opened(own_redis, PREFIX, ttl=0.9) as others,
+        ):
+            async with locks.write("a"):
+                await proxy.refuse()
+            async with others.write("a", timeout=5):
+                pass
+            await proxy.heal()
+
+
+HOLDER = """
+import asyncio, sys
+from hrpc.database import redis
+from hrpc_locks import Locks, LockLost
+
+async def main(port):
+    async with redis.new(address="127.0.0.1", port=port).open(None) as pool:
+        async with Locks(pool.client, prefix="loss", ttl=1.0) as locks:
+            try:
+                async with locks.write("a") as held:
+                    print("has", held.token, flush=True)
+                    while True:
+                        await asyncio.sleep(0)
+                        held.check()
+            except LockLost as error:
+                print("raised", error, flush=True)
+
+asyncio.run(main(int(sys.argv[1])))
+"""
+
+
+async def test_a_holder_that_stood_still_is_told_before_it_goes_on(own_redis: RedisServer, tmp_path: Path) -> None:
+    script = tmp_path / "holder.py"
+    script.write_text(HOLDER)
+    plugin = Path(__file__).parents[1]
+    environ = {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(plugin)])}
+    async with opened(own_redis, PREFIX) as locks, running(script, environ, str(own_redis.port)) as process:
+        token = int((await process.says("has")).split()[1])
+        with pytest.raises(LockTimeout):
+            async with locks.write("a", timeout=1.5):
+                pass
+        with stopped(process.pid):
+            async with locks.write("a", timeout=10) as held:
+                assert held.token > token
+        told = await process.says("raised")
+        assert "lock 'a': lost while it was held: it could not be renewed in time" in told
+        assert await process.ended() == 0
+
+
+async def test_one_who_dies_in_line_is_passed_over(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX) as locks, opened(own_redis, PREFIX) as others:
+        async with Redis(host=own_redis.host, port=own_redis.port) as client:
+            holder = Holder(locks.write("a"))
+            await holder.has.wait()
+            now, _ = await client.time()
+            dead = "w:somebody else:1"
+            await client.zadd(f"{PREFIX}:locks:{{a}}:writers", {dead: 1})
+            await client.zadd(f"{PREFIX}:locks:{{a}}:waiting", {dead: now * 1000 + 2000})
+            waiting = Holder(others.read("a"))
+            await waits(locks, 2)
+            await holder.leave()
+            await waiting.has.wait()
+            await waiting.leave()
+        await nothing_is_left(own_redis, PREFIX)
