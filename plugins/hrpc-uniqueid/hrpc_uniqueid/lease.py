@@ -1,13 +1,13 @@
 """A node id on lease: a key in Consul that is locked by a session of this process.
 
-Two things make sure that no id comes twice, and each would do alone as long as Consul keeps its data:
+Two things make sure that no id comes twice:
 
-- A lease is over before its session can be: it counts from the moment before Consul was asked, on a clock that goes on
-  while the machine sleeps, and it is looked at in every millisecond that has ids. For the lock delay after the end of a
-  session, nobody can lock its key, whoever has ended it.
-- The key says up to which time ids may have been made. Nobody makes later ones without writing that there before, and
-  whoever leases the node id next begins after it. So it does not matter what clocks say, and how long a process stood
-  still between two of its steps.
+- No two have a node id at a time. A lease is over before its session can be: it counts from the moment before Consul
+  was asked, on a clock that goes on while the machine sleeps, and is looked at in every millisecond that has ids. For
+  the lock delay after the end of a session, nobody can lock its key, whoever has ended it.
+- If two had it, their ids would differ. The key says up to which time ids may have been made: nobody makes later ones
+  without writing that there before, and whoever leases the node id next begins after it. So it does not matter what
+  clocks say, and how long a process or a machine stood still between two of its steps.
 
 When Consul has lost its data, keys tell nothing; `hrpc_uniqueid.leases` waits then.
 """
@@ -18,6 +18,7 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -49,8 +50,18 @@ class Held(NamedTuple):
 class Lease:
     """That of one process."""
 
-    def __init__(self, leases: Leases, server_name: str, worker: int | None) -> None:
-        self.generator = Generator(None)
+    def __init__(
+        self,
+        leases: Leases,
+        server_name: str,
+        worker: int | None,
+        *,
+        generator: Generator | None = None,
+        clock: Callable[[], int] = clock,
+    ) -> None:
+        """`clock` is that of the generator, and as `hrpc.uniqueid.generator.clock`."""
+        self.generator = Generator(None) if generator is None else generator
+        self._clock = clock
         self._leases = leases
         self._sessions = leases.sessions
         self._server_name = server_name
@@ -67,13 +78,13 @@ class Lease:
         """Raises `UniqueIdError` while no ids are made."""
         if self._held is None:
             raise UniqueIdError(self._why)
-        if clock() >= self._deadline:
+        if self._clock() >= self._deadline:
             raise UniqueIdError(f"the lease of node id {self._held.node} was not renewed in time: {self._why}")
 
     async def take(self) -> None:
         """Leases a node id that nobody has. Raises `ConsulError`, or `UniqueIdError` when all are taken."""
         known = await self._leases.listed()
-        began = clock()
+        began = self._clock()
         session = await self._new_session()
         try:
             for node, index, after in free(known, self.generator.now()):
@@ -85,6 +96,13 @@ class Lease:
         await self._end(session)
         raise UniqueIdError(all_taken(self._leases, known, self.generator.now()))
 
+    async def step(self) -> None:
+        """Renews the lease, or takes another one. Raises as `take`."""
+        if self._held is None:
+            await self.take()
+        else:
+            await self._renew(self._held)
+
     async def keep(self) -> None:
         """Renews the lease in time, or takes another one; until it is cancelled."""
         failures = 0
@@ -94,10 +112,7 @@ class Lease:
             else:
                 await self._until_due()
             try:
-                if self._held is None:
-                    await self.take()
-                else:
-                    await self._renew(self._held)
+                await self.step()
             except (ConsulError, UniqueIdError) as error:
                 self._tell(error)
                 failures += 1
@@ -117,7 +132,7 @@ class Lease:
         await self._sessions.destroy(held.session)
 
     async def _renew(self, held: Held) -> None:
-        began, now = clock(), self.generator.now()
+        began, now = self._clock(), self.generator.now()
         if not await self._sessions.renew(held.session):
             await self._lost(held, "its session has ended in Consul")
             return
@@ -138,9 +153,9 @@ class Lease:
         self.generator.revoke(f"unique ids: {self._why}")
         logger.error("unique ids: {}", self._why)
         await self._end(held.session)
-        began = clock()
+        began = self._clock()
         session = await self._new_session()
-        if clock() < self._deadline and await self._lock(session, held.node, None, -1, began):
+        if self._clock() < self._deadline and await self._lock(session, held.node, None, -1, began):
             return
         await self._end(session)
 
@@ -182,7 +197,7 @@ class Lease:
         if self._held is None:
             logger.error("unique ids: there are none, because no node id can be leased: {}", error)
             return
-        left = max(0.0, (self._deadline - clock()) / 1e9)
+        left = max(0.0, (self._deadline - self._clock()) / 1e9)
         logger.error(
             "unique ids: the lease of node id {} is not renewed, and ends in {:.0f} s: {}", self._held.node, left, error
         )
