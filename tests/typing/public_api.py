@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -20,6 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import hrpc
 import hrpc_configs
+import hrpc_location
+import hrpc_uniqueid
 from hrpc import Consul, Environment, configs, errors, life, log, metrics, queues, service, uniqueid
 from hrpc.database import mysql, redis, sqlalchemy
 from hrpc.database.mysql import MySQL, Result
@@ -172,6 +174,10 @@ def blocking() -> None:
     assert_type(server.run(job), int)
     assert_type(server.run(job_with_value, "x", timeout=60, heartbeat=False), None)
     assert_type(uniqueid.next_id(), int)
+    assert_type(hrpc_uniqueid.with_leased_node_id(ttl=30), hrpc.Option)
+    assert_type(hrpc_location.with_zones(office="Europe/Berlin", ship=UTC, log=("office", "UTC")), hrpc.Option)
+    assert_type(hrpc_location.now("office"), datetime)
+    assert_type(hrpc_location.pst(), tzinfo)
     assert_type(uniqueid.parts(uniqueid.next_ids(2)[0]), uniqueid.Parts)
     assert_type(server.run(blocking_job, heartbeat="/run/nightly"), str)
     assert_type(server.port, int)

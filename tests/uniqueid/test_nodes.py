@@ -18,6 +18,7 @@ from hrpc import _runtime, uniqueid
 from hrpc.errors import OptionError, StartError, UniqueIdError
 from hrpc.uniqueid.nodes import nodes, own
 from tests.echo import add_echo, call
+from tests.elsewhere import elsewhere
 from tests.process import Process, running, script
 from tests.server.workers.fleet import fleet
 
@@ -129,6 +130,15 @@ async def test_ids_of_a_server_have_the_node_id_of_its_option_and_a_lost_one_is_
     assert uniqueid.get() is own()
     with pytest.raises(OptionError, match=r"with_node_id\(node=1024\): takes a whole number from 0 to 1023"):
         hrpc.with_node_id(1024)
+
+
+async def test_servers_of_one_process_may_have_one_node_id_and_make_no_id_twice() -> None:
+    async with server(hrpc.with_node_id(78)) as mine, elsewhere(lambda: server(hrpc.with_node_id(78))) as other:
+        async with grpc.aio.insecure_channel(mine.address) as first, grpc.aio.insecure_channel(other) as second:
+            calls = [call(channel, "Make") for channel in (first, second) for _ in range(50)]
+            made = [int(id) for id in await asyncio.gather(*calls)]
+    assert len(set(made)) == 100
+    assert {uniqueid.parts(id).node for id in made} == {78}
 
 
 async def test_a_node_id_that_another_process_has_fails_the_start(tmp_path: Path) -> None:
