@@ -86,15 +86,15 @@ class Agent:
         return self.controller.status()
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Keeps the service registered while the context lasts, in a task, which is given. At its end nothing
-        registers it any more; it is not deregistered. The client has to be open: ``async with agent.client``."""
-        running = asyncio.create_task(self.runner.run(), name="hrpc-sidecar: watch")
-        try:
-            yield running
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
+    async def watching(self) -> AsyncIterator[None]:
+        """Keeps the service registered while the context lasts. At its end nothing registers it any more; it is not
+        deregistered."""
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self.runner.run(), name="hrpc-sidecar: watch")
+            try:
+                yield
+            finally:
+                watch.cancel()
 
     async def drain(self) -> None:
         """Has the agent send no new calls, unless the grace period is 0. Raises `SidecarApiError`."""
@@ -124,23 +124,21 @@ class Agent:
         """
         errors: list[AgentRunError] = []
         self._stopping.clear()
-        running = asyncio.current_task()
-        assert running is not None
-        async with self.client:
-            serving = None if self._serve is None else asyncio.ensure_future(self._serve())
-            try:
-                async with self.watching() as watch:
-                    await self._ended(watch, serving)
-            finally:
-                if watch.done() and not watch.cancelled() and (fault := watch.exception()) is not None:
-                    errors.append(AgentRunError("lifecycle", fault))
-                await self._leave(serving, errors)
-                for error in errors[1:]:
-                    errors[0].add_note(f"then {error}")
-                if errors and running.cancelling():
-                    logger.error("hrpc-sidecar: {}", errors[0])
+        watch = asyncio.create_task(self.runner.run(), name="hrpc-sidecar: watch")
+        serving = None if self._serve is None else asyncio.ensure_future(self._serve())
+        try:
+            await self._ended(watch, serving)
+        except asyncio.CancelledError:
+            await self._leave(watch, serving, errors)
+            for error in errors:
+                logger.error("hrpc-sidecar: {}", error)
+            raise
+        await self._leave(watch, serving, errors)
         if errors:
-            raise errors[0]
+            first, *others = errors
+            for other in others:
+                first.add_note(f"then {other}")
+            raise first
 
     async def _ended(self, watch: asyncio.Task[None], serving: asyncio.Future[Any] | None) -> None:
         """Waits for the first reason to stop."""
@@ -154,18 +152,24 @@ class Agent:
         finally:
             stopping.cancel()
 
-    async def _leave(self, serving: asyncio.Future[Any] | None, errors: list[AgentRunError]) -> None:
-        served_well = serving is None or not serving.done()
-        if not served_well:
+    async def _leave(
+        self, watch: asyncio.Task[None], serving: asyncio.Future[Any] | None, errors: list[AgentRunError]
+    ) -> None:
+        if not watch.done():
+            watch.cancel()
+            await asyncio.wait({watch})
+        await _stage("lifecycle", _result(watch), errors)
+        if serving is not None and serving.done():
             await _stage("serve", _result(serving), errors)
+            serving = None
         try:
             await self.drain()
         except SidecarError as error:
             errors.append(AgentRunError("agent_shutdown", error))
         else:
-            if served_well and serving is not None and self._grace_period:
+            if serving is not None and self._grace_period:
                 await asyncio.wait({serving}, timeout=self._grace_period)
-        await self._stop_serving(serving if served_well else None, errors)
+        await self._stop_serving(serving, errors)
         await _stage("agent_shutdown", self.deregister(), errors)
 
     async def _stop_serving(self, serving: asyncio.Future[Any] | None, errors: list[AgentRunError]) -> None:
@@ -192,7 +196,7 @@ async def _stage(stage: Stage, work: Awaitable[object], errors: list[AgentRunErr
         errors.append(AgentRunError(stage, error))
 
 
-async def _result(serving: asyncio.Future[Any] | None) -> None:
-    if serving is not None:
-        with suppress(asyncio.CancelledError):
-            await serving
+async def _result(ended: asyncio.Future[Any]) -> None:
+    """Raises what it has ended with, unless it was cancelled."""
+    with suppress(asyncio.CancelledError):
+        ended.result()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -17,7 +16,7 @@ _LARGEST_ANSWER = 1 << 16
 
 
 class ApiClient:
-    """Registers, drains and deregisters at one agent; for use as ``async with``.
+    """Registers, drains and deregisters at one agent.
 
     200 is a success, whatever the body, unless it says ``"success": false``. Each method raises `SidecarApiError`.
     """
@@ -26,23 +25,6 @@ class ApiClient:
         """`timeout`: seconds for each request. Raises `hrpc.errors.OptionError`."""
         self._base_url = place.base_url(base_url) or place.DEFAULT_BASE_URL
         self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # Requests are rare, and a connection that was kept may be one to an agent that is no more.
-            connector=aiohttp.TCPConnector(force_close=True),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
     async def register(self, node: ServiceNode) -> None:
         """``POST /register``."""
@@ -57,12 +39,12 @@ class ApiClient:
         await self._post("/deregister", node.deregister_request())
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
-        if self._session is None:
-            raise SidecarApiError("POST", path, None, message="the client is not open: use it with `async with`")
         try:
+            # A connection for each: requests are rare, and one that was kept may be to an agent that is no more.
             async with (
                 asyncio.timeout(self._timeout),
-                self._session.post(self._base_url + path, json=body, allow_redirects=False) as response,
+                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+                session.post(self._base_url + path, json=body, allow_redirects=False) as response,
             ):
                 status, said = response.status, _envelope(await _read(response))
         except TimeoutError as error:

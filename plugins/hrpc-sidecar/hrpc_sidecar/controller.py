@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Protocol
 
@@ -30,17 +31,21 @@ class Controller:
         self._client = client
         self._registered = asyncio.Event()
         self._connected = False
-        self._event: ConnectionEvent | None = None
-        self._event_at = self._connected_at = self._disconnected_at = self._error_at = 0.0
+        self._seen: tuple[ConnectionEvent | None, float] = (None, 0.0)
+        self._connected_at = self._disconnected_at = self._error_at = 0.0
         self._disconnects = self._replays = self._failures = 0
         self._sent = ("", 0)
         self._error: Exception | None = None
-        self._snapshot: Status | None = None
+        # What changes together is changed under the lock, so that no thread takes a snapshot of a half of it. Each
+        # change is counted after it was made: a snapshot with an older count is made anew.
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._snapshot = (0, Status())
 
     def status(self) -> Status:
         """How it stands now."""
-        snapshot = self._snapshot
-        return self._taken() if snapshot is None else snapshot
+        changes, status = self._snapshot
+        return status if changes == self._changes else self._taken()
 
     @property
     def error(self) -> Exception | None:
@@ -53,40 +58,45 @@ class Controller:
 
     def observe_event(self, event: ConnectionEvent) -> None:
         """Remembers an event as the last one; it changes nothing else."""
-        self._event = event
-        self._event_at = time.time()
-        self._snapshot = None
+        self._seen = (event, time.time())
+        self._changes += 1
 
     async def on_connected(self) -> None:
         """Registers, because the agent has connected, maybe without knowing the service. Raises
         `RegisterReplayError`."""
-        if not self._connected:
-            self._connected = True
-            self._connected_at = time.time()
-        self._sent = (self.node.name, self.node.port)
+        with self._lock:
+            if not self._connected:
+                self._connected = True
+                self._connected_at = time.time()
+            self._sent = (self.node.name, self.node.port)
+            self._changes += 1
         try:
             await self._client.register(self.node)
         except SidecarError as error:
-            self._failures += 1
             failed = RegisterReplayError(*self._sent, error)
+            with self._lock:
+                self._failures += 1
             self.record_error(failed)
             raise failed from error
-        self._replays += 1
-        self._registered.set()
-        self._snapshot = None
+        with self._lock:
+            self._replays += 1
+            self._registered.set()
+            self._changes += 1
 
     def on_disconnected(self) -> None:
         """The stream has ended: whether the agent still knows the service is not known."""
-        self._connected = False
-        self._registered.clear()
-        self._disconnects += 1
-        self._disconnected_at = time.time()
-        self._snapshot = None
+        with self._lock:
+            self._connected = False
+            self._registered.clear()
+            self._disconnects += 1
+            self._disconnected_at = time.time()
+            self._changes += 1
 
     def record_error(self, error: Exception) -> None:
         """Remembers an error as the last one."""
-        self._error, self._error_at = error, time.time()
-        self._snapshot = None
+        with self._lock:
+            self._error, self._error_at = error, time.time()
+            self._changes += 1
 
     async def drain(self, grace_period: float) -> None:
         """Has the agent send no new calls; `grace_period` in seconds. Raises `SidecarApiError`."""
@@ -103,19 +113,27 @@ class Controller:
         except SidecarError as error:
             self.record_error(error)
             raise
-        self._registered.clear()
-        self._snapshot = None
+        with self._lock:
+            self._registered.clear()
+            self._changes += 1
 
     def _taken(self) -> Status:
-        event, error = self._event, self._error
-        taken = Status(
+        with self._lock:
+            changes = self._changes
+            taken = self._now()
+            self._snapshot = (changes, taken)
+        return taken
+
+    def _now(self) -> Status:
+        (event, seen_at), error = self._seen, self._error
+        return Status(
             connected=self._connected,
             registered=self._registered.is_set(),
             last_service_name=self._sent[0],
             last_service_port=self._sent[1],
             last_event_type="" if event is None else event.type,
             last_event_id="" if event is None else event.id,
-            last_event_at=rfc3339((event and event.generated_at) or self._event_at),
+            last_event_at=rfc3339((event and event.generated_at) or seen_at),
             last_connected_at=rfc3339(self._connected_at),
             last_disconnected_at=rfc3339(self._disconnected_at),
             disconnect_count=self._disconnects,
@@ -125,5 +143,3 @@ class Controller:
             last_error="" if error is None else str(error),
             last_error_at=rfc3339(self._error_at),
         )
-        self._snapshot = taken
-        return taken

@@ -128,20 +128,15 @@ class Sidecar(Plugin):
             **self._settings,
         )
         self._measure()
-        async with agent.client:
-            # Also when the start fails: a request that timed out may have been carried out.
-            server.when_drained(partial(_deregister, agent))
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(agent.runner.run(), name="hrpc-sidecar: watch")
-                try:
-                    await self._begin(agent)
-                    with provide(slot, self):
-                        yield
-                finally:
-                    # Nothing registers the service after this, so that no drain and no deregistering is undone.
-                    watch.cancel()
-            if agent.status().register_replay_count and server.drain_delay + server.grace:
-                await self._drain(agent, server.drain_delay + server.grace)
+        # Also when the start fails: a request that timed out may have been carried out.
+        server.when_drained(agent.deregister)
+        async with agent.watching():
+            await self._begin(agent)
+            with provide(slot, self):
+                yield
+        # Nothing registers the service any more, so that no drain and no deregistering is undone.
+        if agent.status().register_replay_count and server.drain_delay + server.grace:
+            await self._drain(agent, server.drain_delay + server.grace)
 
     def _options(self, server: Announced) -> ServiceOptions:
         return ServiceOptions(
@@ -228,8 +223,3 @@ def status() -> Status:
     Raises `hrpc.errors.NotRunning` where none is registered; so in workers, of which the master is.
     """
     return slot.get().status()
-
-
-async def _deregister(agent: Agent) -> None:
-    async with agent.client:
-        await agent.deregister()

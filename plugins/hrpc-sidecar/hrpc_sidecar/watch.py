@@ -101,7 +101,7 @@ class WatchSource:
             raise WatchUnreachable(f"GET {self.watch_url}: {reason}") from error
 
     async def _opened(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         try:
             async with asyncio.timeout(self._timeout):
                 return await session.get(self.watch_url, headers=headers, allow_redirects=False)

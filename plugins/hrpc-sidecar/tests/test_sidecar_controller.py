@@ -99,6 +99,8 @@ async def test_a_status_may_be_read_in_any_thread() -> None:
         thread.join()
     counts = [status.disconnect_count for status in read]
     assert counts == sorted(counts)
+    assert all(status.register_replay_count == status.disconnect_count + 1 for status in read if status.registered)
+    assert controller.status().last_event_type == "heartbeat", "no snapshot of a moment ago is kept"
     assert controller.status().disconnect_count == 300
 
 

@@ -146,7 +146,7 @@ async def test_a_start_that_is_to_fail_fast_says_why(free_port: int, agent: Side
 
 @pytest.mark.parametrize("fault", ["register 502", "register no", "cut", "closed", "malformed", "silent", "hangs"])
 async def test_after_each_fault_of_the_agent_the_service_is_registered_again(agent: SidecarAgent, fault: str) -> None:
-    sidecar = hrpc_sidecar.Sidecar(agent.base_url, reconnect_interval=0.1, idle_limit=0.5, request_timeout=0.2)
+    sidecar = hrpc_sidecar.Sidecar(agent.base_url, reconnect_interval=0.1, idle_limit=0.5, request_timeout=0.5)
     async with server(hrpc.with_plugins(sidecar)):
         before = sidecar.status()
         assert before.registered
