@@ -11,7 +11,7 @@ from benchmarks.discovery.targets import TARGETS as DISCOVERY_TARGETS
 from benchmarks.life import lives, probes
 from benchmarks.life.targets import TARGETS as LIFE_TARGETS
 from benchmarks.page import Page
-from benchmarks.plugins import ids, inmemory, rabbitmq, sidecar
+from benchmarks.plugins import ids, inmemory, locks, rabbitmq, sidecar
 from benchmarks.plugins.targets import TARGETS as PLUGINS_TARGETS
 from benchmarks.targets import TARGETS, WORKERS
 
@@ -66,7 +66,13 @@ LIFE = Page(
 PLUGINS = Page(
     "plugins-performance.md",
     "plugins.json",
-    {"inmemory": inmemory.inmemory, "ids": ids.ids, "rabbitmq": rabbitmq.rabbitmq, "sidecar": sidecar.sidecar},
+    {
+        "inmemory": inmemory.inmemory,
+        "locks": locks.locks,
+        "ids": ids.ids,
+        "rabbitmq": rabbitmq.rabbitmq,
+        "sidecar": sidecar.sidecar,
+    },
     PLUGINS_TARGETS,
     head=_HERE / "plugins/page.md",
     programs=("consul",),

@@ -5,7 +5,7 @@
     server = hrpc.new_server(..., hrpc.with_databases(redis.new()), hrpc_locks.with_locks())
 
     async with hrpc_locks.write("orders/7", timeout=5) as held:
-        await mysql.get().exec("UPDATE … WHERE id = 7 AND fence < %s", held.token)
+        await mysql.get().execute("UPDATE … WHERE id = 7 AND fence < %s", held.token)
 
     async with hrpc_locks.read("prices"):
         ...

@@ -26,7 +26,7 @@ TTL = 10.0
 """Seconds for which a lock is held without being renewed, as in the Go framework."""
 TIMEOUT = 30.0
 """Seconds that one waits for a lock who does not say for how long."""
-_CLOSING = 1.0
+_SETTLING = 1.0
 _PAUSE, _TRIES = 0.1, 6
 """Seconds until Redis is asked again to forget a holder; and for how many times the time of a lock."""
 
@@ -86,10 +86,21 @@ class Locks:
     async def close(self) -> None:
         """Gives no lock any more; ends what is done beside, within a second."""
         self._is_closed = True
+        await self.settle()
+        await self.end()
+
+    async def settle(self) -> None:
+        """Waits for what is done beside, for a second at most: that Redis forgets who has left."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(_CLOSING, self.ttl * SHARE)):
+            async with asyncio.timeout(_SETTLING):
                 while self._beside:
                     await asyncio.wait(self._beside)
+
+    async def end(self) -> None:
+        """Gives no lock any more, and does nothing more beside."""
+        self._is_closed = True
+        for held in self._held.values():
+            held.stop_timers()
         beside = set(self._beside)
         for task in beside:
             task.cancel()

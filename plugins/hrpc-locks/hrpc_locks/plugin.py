@@ -34,7 +34,7 @@ def write(name: str, *, timeout: float | None = None, redis: str | None = None, 
     ::
 
         async with hrpc_locks.write("orders/7", timeout=5) as held:
-            await mysql.get().exec("UPDATE … WHERE id = 7 AND fence < %s", held.token)
+            await mysql.get().execute("UPDATE … WHERE id = 7 AND fence < %s", held.token)
 
     A task that has it may enter it again, to write or to read; the last block to end gives it back. Another task has
     to wait, also one that this task has started. `timeout` in seconds: 0 does not wait. `redis` is the name of the
@@ -92,10 +92,15 @@ class OpenLocks:
         """How many tasks wait for one."""
         return {name: locks.waiting for name, locks in self._opened.items()}
 
-    async def close(self) -> None:
+    async def settle(self) -> None:
+        """Waits until Redis has forgotten who has left."""
+        for locks in self._opened.values():
+            await locks.settle()
+
+    async def end(self) -> None:
         """Gives none any more."""
         for locks in self._opened.values():
-            await locks.close()
+            await locks.end()
 
 
 slot: _runtime.Slot[OpenLocks] = _runtime.Slot("hrpc_locks", "hrpc_locks.with_locks()")
@@ -115,7 +120,7 @@ class RedisLocks(Plugin):
 
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
-        """Gives locks, and closes them when the calls have drained, while Redis is still there."""
+        """Gives locks for as long as Redis is there: also to what goes on when the calls have drained."""
         runtime = _runtime.current()
         assert runtime is not None
         opened = OpenLocks(runtime.prefix, self._redis, self._ttl, self._timeout)
@@ -123,9 +128,12 @@ class RedisLocks(Plugin):
             metrics.register_counter(f"locks_{name}", help, ("redis",), read=_reading(opened, name))
         metrics.register_gauge("locks_held", "Locks that are held.", ("redis",), workers="sum", read=opened.held)
         metrics.register_gauge("locks_waiting", "Tasks that wait.", ("redis",), workers="sum", read=opened.waiting)
-        life.when_exit(opened.close)
+        life.when_exit(opened.settle)
         with runtime.provide(slot, opened):
-            yield
+            try:
+                yield
+            finally:
+                await opened.end()
 
 
 def _reading(opened: OpenLocks, name: str) -> Callable[[], dict[str, float]]:

@@ -55,8 +55,9 @@ local function sweep()
   return ended > 0
 end
 
+-- Where channels are forbidden, those who wait ask more often.
 local function tell(one)
-  redis.call('PUBLISH', ARGV[3] .. string.match(one, '^.:([^:]*):'), one)
+  redis.pcall('PUBLISH', ARGV[3] .. string.match(one, '^.:([^:]*):'), one)
 end
 
 -- Tells those whose turn it is. They ask again; one that is gone is passed over when its time is over.
