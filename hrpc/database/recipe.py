@@ -70,11 +70,17 @@ def new_recipe(
     given: dict[str, Any],
     connect: Callable[[S], AbstractAsyncContextManager[Pool]],
     driver: str,
+    package: str = "",
 ) -> Recipe[S]:
-    """A recipe whose settings are checked as far as they are known. Raises `OptionError` and `InvalidConfig`."""
+    """A recipe whose settings are checked as far as they are known. Raises `OptionError` and `InvalidConfig`.
+
+    `driver` is the module that has to be there, and `package` what brings it; when not given, the extra of hrpc that is
+    called as the kind.
+    """
     kind = slots.own.name
     if find_spec(driver) is None:
-        raise OptionError(f"{kind}.new() needs {driver}, which is not installed: pip install 'hrpc[{kind}]'")
+        package = package or f"'hrpc[{kind}]'"
+        raise OptionError(f"{kind}.new() needs {driver}, which is not installed: pip install {package}")
     name = _checked(kind, kind if name is None else name)
     checked = read_given(settings, _origin(kind, name), given)
     recipe = Recipe(kind, name, slots.of(name), settings, tuple(checked.items()), connect)
