@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -9,6 +10,7 @@ from pymongo.asynchronous.mongo_client import AsyncMongoClient
 
 from hrpc.database.adapter import tracer
 from hrpc_mongodb.commands import Commands
+from hrpc_mongodb.operation import operate, put_around
 from hrpc_mongodb.pool_events import PoolEvents
 from hrpc_mongodb.settings import MongoDBSettings
 from hrpc_mongodb.usage import Usage
@@ -57,7 +59,11 @@ class Client(AsyncMongoClient[dict[str, Any]]):
 
     def start_session(self, *args: Any, **options: Any) -> AsyncClientSession:
         """As that of PyMongo; this client stays open until the session has ended, or nobody has it any more."""
-        return self._hrpc.usage.lend(super().start_session(*args, **options))
+        session = self._hrpc.usage.lend(super().start_session(*args, **options))
+        # PyMongo makes it itself, and the end of a transaction's block calls what stands here.
+        for name in ("commit_transaction", "abort_transaction"):
+            put_around(session, name, partial(operate, self))
+        return session
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from pymongo.asynchronous.cursor import AsyncCursor, AsyncRawBatchCursor
 from pymongo.asynchronous.database import AsyncDatabase
 
 from hrpc_mongodb.client import Client
-from hrpc_mongodb.operation import note, operate
+from hrpc_mongodb.operation import advance, operate, put_around
 
 Document: TypeAlias = dict[str, Any]
 _LENT = (AsyncCommandCursor, AsyncChangeStream)
@@ -130,19 +130,17 @@ class Cursor(AsyncCursor[Document]):
         if not self._hrpc_has_begun:
             self._hrpc_has_begun = True
             return await operate(client, super().next)
-        # Most documents are here already, so that limits of its own would cost each more than it does.
-        try:
-            return await super().next()
-        except StopAsyncIteration:
-            raise
-        except BaseException as error:
-            note(client._hrpc, error)
-            raise
+        return await advance(client, super().next)
 
     async def to_list(self, length: int | None = None) -> list[Document]:
         if self._hrpc_client is None:
             return await super().to_list(length)
         return await operate(self._hrpc_client, super().to_list, length)
+
+    async def close(self) -> None:
+        if self._hrpc_client is None:
+            return await super().close()
+        return await operate(self._hrpc_client, super().close)
 
 
 def _options(of: AsyncDatabase[Document] | AsyncCollection[Document]) -> dict[str, Any]:
@@ -161,6 +159,9 @@ def _on_the_open_client(method: Callable[..., Awaitable[Any]]) -> Callable[..., 
     async def operation(self: Any, *args: Any, **options: Any) -> Any:
         client = self._switch.client(args, options)
         answer = await operate(client, method, self._on(client), *args, **options)
+        if isinstance(answer, AsyncCommandCursor):
+            # PyMongo makes it itself, and its ``async for`` calls what stands here.
+            put_around(answer, "next", partial(advance, client))
         return client._hrpc.usage.lend(answer) if isinstance(answer, _LENT) else answer
 
     return operation

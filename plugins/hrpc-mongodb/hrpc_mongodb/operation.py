@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymongo
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 
 from hrpc import context
-from hrpc_mongodb.client import Client, Connected
 from hrpc_mongodb.errors import MongoDBPoolTimeout, NoConnection, NoServer, no_server
 from hrpc_mongodb.pool_events import Phase, Progress
 from hrpc_mongodb.settings import MongoDBSettings
+
+if TYPE_CHECKING:
+    from hrpc_mongodb.client import Client, Connected
 
 T = TypeVar("T")
 
@@ -30,6 +34,7 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
     connected = client._hrpc
     events, task = connected.events, asyncio.current_task()
     assert task is not None
+    cancels = task.cancelling()
     connected.usage.begin()
     # PyMongo's own limit is that of the operation as a whole, within which it would wait for a server all the time.
     limit = asyncio.timeout(connected.settings.selection_timeout)
@@ -37,7 +42,9 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
     try:
         with _until_deadline(connected.settings):
             async with limit:
-                return await method(*args, **options)
+                answer = await method(*args, **options)
+        _heed(task, cancels)
+        return answer
     except TimeoutError as error:
         if limit.expired():
             # PyMongo tells of those only that its own limit ends.
@@ -45,7 +52,7 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
             raise _too_late(client, progress.phase) from error
         raise
     except BaseException as error:
-        note(connected, error)
+        _note(connected, error)
         if isinstance(error, WaitQueueTimeoutError):
             raise _too_late(client, Phase.ACQUIRE) from error
         raise
@@ -55,7 +62,47 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
         connected.usage.end()
 
 
-def note(connected: Connected, error: BaseException) -> None:
+async def advance(client: Client, following: Callable[[], Awaitable[T]]) -> T:
+    """Runs the ``next`` of a cursor.
+
+    Most documents are here already, so that to count and to limit it would cost more than it does itself.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    cancels = task.cancelling()
+    try:
+        document = await following()
+        _heed(task, cancels)
+        return document
+    except StopAsyncIteration:
+        raise
+    except BaseException as error:
+        _note(client._hrpc, error)
+        raise
+
+
+def put_around(thing: Any, name: str, run: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]) -> None:
+    """Has `run` call the method of this name of a thing that only PyMongo can make."""
+    method = getattr(type(thing), name)
+    reference = weakref.ref(thing)  # else it would be there until cycles are collected
+
+    async def around() -> Any:
+        return await run(partial(method, reference()))
+
+    setattr(thing, name, around)
+
+
+def _heed(task: asyncio.Task[Any], cancels: int) -> None:
+    """Raises the CancelledError that PyMongo has lost, when the task was asked to end more than `cancels` times.
+
+    It writes inside ``asyncio.wait_for``, which before Python 3.12 loses a cancel that comes as the write ends:
+    https://github.com/python/cpython/issues/86296.
+    """
+    if task.cancelling() > cancels:
+        raise asyncio.CancelledError
+
+
+def _note(connected: Connected, error: BaseException) -> None:
     """A command of the current task has ended so: its span ends, and the error tells of which database it is."""
     if connected.commands is not None:
         connected.commands.cut(error)

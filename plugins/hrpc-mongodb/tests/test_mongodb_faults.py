@@ -167,8 +167,7 @@ async def test_a_full_pool_tells_who_has_the_connections(make_fake: MakeFake, op
 
 
 # PyMongo leaves it to the interpreter to close a socket whose connecting is cancelled.
-@pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_cancelled_operations_leave_no_wrong_answer_and_no_connection_behind(
     make_fake: MakeFake, open_mongodb: OpenMongoDB
 ) -> None:
