@@ -22,12 +22,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from hrpc.database.adapter import Pool, Recipe, Slots, new_recipe
+from hrpc_mongodb.plugin import MongoDB
 from hrpc_mongodb.settings import MongoDBOptions, MongoDBSettings
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
-__all__ = ["MongoDBOptions", "MongoDBSettings", "get", "new", "valid"]
+__all__ = ["MongoDB", "MongoDBOptions", "MongoDBSettings", "get", "new", "valid"]
 
 slots: Slots[AsyncDatabase[dict[str, Any]]] = Slots("mongodb", "hrpc.with_databases(hrpc_mongodb.new({}))")
 slot = slots.own

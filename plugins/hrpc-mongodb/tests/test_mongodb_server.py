@@ -243,6 +243,18 @@ async def test_a_stop_does_not_wait_for_what_somebody_still_holds(make_fake: Mak
     assert fake.connections == 0
 
 
+async def test_the_name_of_the_plugin_is_enough_where_consul_has_the_settings(
+    consul: ConsulServer, make_fake: MakeFake
+) -> None:
+    fake = make_fake()
+    await agent.store(consul.address, "mongodb-plugin/databases/mongodb", json.dumps(of(fake)))
+    center = hrpc.Consul(address=consul.address, prefix="mongodb-plugin")
+    async with serving(hrpc.with_consul(center), hrpc.with_plugins(hrpc_mongodb.MongoDB(max_open_conns=3))):
+        await hrpc_mongodb.get().sold.insert_one({"_id": 1})
+        assert hrpc_mongodb.get().client.options.pool_options.max_pool_size == 3
+    assert fake.store.collections["shop", "sold"] == {1: {"_id": 1}}
+
+
 async def test_a_job_uses_it_and_a_test_puts_another_in_its_place(make_fake: MakeFake) -> None:
     fake = make_fake()
     server = serving(hrpc.with_databases(hrpc_mongodb.new(**of(fake))))
