@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -82,7 +83,8 @@ def test_nothing_is_given_outside_of_a_running_server() -> None:
 
 def test_importing_it_and_making_a_recipe_imports_no_driver() -> None:
     code = "import sys, hrpc_mongodb; hrpc_mongodb.new(address='a', dbname='shop'); print('pymongo' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=env)
     assert done.stdout.strip() == "False"
 
 
