@@ -12,7 +12,8 @@ from loguru import logger
 from hrpc import leaving
 from hrpc.errors import HrpcError
 from hrpc.queues.contract import Broker, Delivery
-from hrpc.queues.handling import Handling, register_metrics
+from hrpc.queues.handling import Handling
+from hrpc.queues.measured import measured
 from hrpc.queues.subscription import Subscription
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0
@@ -43,7 +44,7 @@ class Consumer:
     @asynccontextmanager
     async def setup(self) -> AsyncIterator[None]:
         """What it needs is open already."""
-        register_metrics()
+        measured()
         self.failure = None
         yield
 

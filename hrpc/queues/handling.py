@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections import Counter
 from typing import Any
 
 from loguru import logger
 
-from hrpc import _runtime, context, from_thread, life, metrics
+from hrpc import _runtime, context, from_thread, life
 from hrpc.errors import HandlerTimeout, HrpcError, QueueError, Reject
 from hrpc.queues import carried
 from hrpc.queues.contract import Delivery
+from hrpc.queues.measured import measured
 from hrpc.queues.message import Message
 from hrpc.queues.subscription import Subscription
-
-_MESSAGES, _SECONDS, _IN_FLIGHT = "queue_messages", "queue_message_seconds", "queue_in_flight"
-
-
-def register_metrics() -> None:
-    """Registers what is measured of messages, for the life of the server in which it is called."""
-    labels = ("queue", "topic", "group")
-    metrics.register_counter(
-        _MESSAGES, "Messages that were handled, by what became of them: done, retry, dead.", (*labels, "outcome")
-    )
-    metrics.register_histogram(_SECONDS, "Seconds that the handler of a message took.", labels)
-    metrics.register_gauge(_IN_FLIGHT, "Messages that are handled now.", labels, workers="sum")
 
 
 class Handling:
@@ -38,30 +27,28 @@ class Handling:
         self._subscription = subscription
         self._group = subscription.group or ""
         self._is_async = life.is_async(subscription.handler)
-        self._in_flight: Counter[str] = Counter()
 
     async def handle(self, delivery: Delivery) -> None:
         """Handles one message, and tells the broker. It raises nothing but a cancellation, by which the message has no
         end: it comes again."""
-        message = delivery.message
-        self._count(message.topic, 1)
+        message, measures = delivery.message, measured()
+        labels = self._queue, message.topic, self._group
+        outcome, failure = "", None
+        measures.begin(labels)
         began = time.perf_counter()
-        failure: BaseException | None = None
         with context.entered(carried.received(message.headers, self._subscription.timeout)) as current:
             current.method = f"{self._queue}:{message.topic}"
             tracer = _runtime.tracer()
             span = None if tracer is None else tracer.consuming(current, message.topic, self._attributes(message))
             try:
                 failure = await self._failure(message)
-                labels = {"queue": self._queue, "topic": message.topic, "group": self._group}
-                metrics.observe(_SECONDS, time.perf_counter() - began, **labels)
+                measures.handled(labels, time.perf_counter() - began)
                 outcome = await self._tell(delivery, failure)
-                metrics.incr(_MESSAGES, 1, **labels, outcome=outcome)
             except asyncio.CancelledError as error:
                 failure = error
                 raise
             finally:
-                self._count(message.topic, -1)
+                measures.end(labels, outcome)
                 if span is not None:
                     span.end(failure)
 
@@ -69,8 +56,10 @@ class Handling:
         """What the handler has raised, if anything."""
         limit = asyncio.timeout(self._subscription.timeout)
         try:
-            async with limit:
-                with from_thread.reachable():
+            if self._subscription.timeout is None:
+                await self._called(message)
+            else:
+                async with limit:
                     await self._called(message)
         except GeneratorExit:
             raise
@@ -87,9 +76,13 @@ class Handling:
 
     async def _called(self, message: Message) -> None:
         handler: Any = self._subscription.handler
-        result = handler(message) if self._is_async else await life.in_daemon_thread(lambda: handler(message))
-        if hasattr(result, "__await__"):
-            await result
+        if self._is_async:
+            await handler(message)
+            return
+        with from_thread.reachable():
+            result = await life.in_daemon_thread(lambda: handler(message))
+            if inspect.isawaitable(result):
+                await result
 
     async def _tell(self, delivery: Delivery, failure: BaseException | None) -> str:
         """Tells the broker what becomes of the message; gives it in a word."""
@@ -153,10 +146,6 @@ class Handling:
         if self._group:
             found["messaging.consumer.group.name"] = self._group
         return found
-
-    def _count(self, topic: str, by: int) -> None:
-        self._in_flight[topic] += by
-        metrics.set(_IN_FLIGHT, self._in_flight[topic], queue=self._queue, topic=topic, group=self._group)
 
 
 def _named(message: Message) -> str:

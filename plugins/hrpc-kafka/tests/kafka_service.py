@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 
 import hrpc
 import hrpc_kafka as kafka
@@ -25,6 +26,16 @@ def a_service(recipe: Recipe[Any], *options: hrpc.Option) -> hrpc.Server:
 
 def local(cluster: Any, *subscriptions: kafka.KafkaSubscription, **settings: Any) -> Recipe[Any]:
     return kafka.new(*subscriptions, brokers=cluster.address, **{"session_timeout": 1.5, **settings})
+
+
+_leader = CoordinatorGroupRebalance._on_join_leader
+
+
+async def leader_that_waits(self: Any, response: Any) -> Any:
+    """In the place of what the leader of a group does. The mock cluster takes a group for complete when its leader has
+    said who gets what, and refuses what other members then still ask. A real broker lets them ask afterwards."""
+    await asyncio.sleep(0.1)
+    return await _leader(self, response)
 
 
 @asynccontextmanager

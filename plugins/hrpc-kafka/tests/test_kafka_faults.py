@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
-from kafka_service import AT_ONCE, Seen, a_service, local, reading
+from kafka_service import AT_ONCE, Seen, a_service, leader_that_waits, local, reading
 from loguru import logger
 
 import hrpc
@@ -51,15 +51,7 @@ def said() -> Any:
 
 @pytest.fixture
 def followers_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mock cluster takes a group for complete when its leader has said who gets what, and refuses what other
-    members then still ask. A real broker lets them ask afterwards."""
-    as_it_is = CoordinatorGroupRebalance._on_join_leader
-
-    async def later(self: Any, response: Any) -> Any:
-        await asyncio.sleep(0.1)
-        return await as_it_is(self, response)
-
-    monkeypatch.setattr(CoordinatorGroupRebalance, "_on_join_leader", later)
+    monkeypatch.setattr(CoordinatorGroupRebalance, "_on_join_leader", leader_that_waits)
 
 
 async def committed(cluster: MockCluster, topic: str, group: str, partitions: int = 1) -> list[int | None]:
