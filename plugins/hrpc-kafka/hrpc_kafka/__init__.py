@@ -20,7 +20,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import hrpc
 from hrpc._runtime import Slots
+from hrpc.plugin import Plugin
 from hrpc.queues import Broker, Recipe, new_recipe
 from hrpc_kafka.settings import KafkaOptions, KafkaSettings
 from hrpc_kafka.subscription import KafkaSubscription, consume
@@ -28,7 +30,7 @@ from hrpc_kafka.subscription import KafkaSubscription, consume
 if TYPE_CHECKING:
     from hrpc_kafka.producing import Kafka
 
-__all__ = ["KafkaOptions", "KafkaSettings", "KafkaSubscription", "consume", "get", "new"]
+__all__ = ["KafkaOptions", "KafkaPlugin", "KafkaSettings", "KafkaSubscription", "consume", "get", "new"]
 
 slots: Slots[Kafka] = Slots("kafka", "hrpc.with_message_queues(kafka.new({}))")
 slot = slots.own
@@ -65,3 +67,15 @@ def new(
 def get(name: str | None = None) -> Kafka:
     """What sends, of the running server's Kafka or the one of this name. Raises `NotRunning` where there is none."""
     return slots.get(name)
+
+
+class KafkaPlugin(Plugin):
+    """What ``hrpc.with_plugins("hrpc-kafka")`` loads: the Kafka of Consul KV, to send to.
+
+    A service that consumes, or has settings in code, passes ``kafka.new(…)`` to `hrpc.with_message_queues` instead.
+    """
+
+    name = "hrpc-kafka"
+
+    def __init__(self) -> None:
+        self.options = (hrpc.with_message_queues(new()),)

@@ -120,6 +120,27 @@ async def test_the_settings_come_from_consul_and_those_in_code_win(cluster: Mock
             assert kafka.get()._settings.send_timeout == 3.0
 
 
+async def test_as_a_plugin_it_sends_with_the_settings_of_consul(
+    cluster: MockCluster,
+) -> None:
+    stored = {"brokers": cluster.address}
+    async with DevConsul(kv={"development/messagequeues/kafka": stored}) as consul:
+        options = [
+            hrpc.with_server_name("plugged"),
+            hrpc.with_listen_port(0, host="127.0.0.1"),
+            hrpc.with_consul(hrpc.Consul(address=consul.address)),
+            hrpc.with_plugins(kafka.KafkaPlugin()),
+        ]
+        async with hrpc.new_server(*options):
+            assert await kafka.get().produce("plugged", b"x")
+        given = hrpc.with_message_queues(kafka.new(name="events", brokers=cluster.address))
+        async with hrpc.new_server(*options, given):
+            assert await kafka.get("events").produce("plugged", b"x")
+            assert await kafka.get().produce("plugged", b"x")
+    with pytest.raises(OptionError, match="'kafka' is the name of another one"):
+        hrpc.new_server(*options, hrpc.with_message_queues(kafka.new(brokers=cluster.address)))
+
+
 @pytest.mark.parametrize(
     ("value", "said_of_it"),
     [
