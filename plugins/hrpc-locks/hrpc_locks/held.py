@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from loguru import logger
 
@@ -16,7 +17,10 @@ MARGIN = 0.1
 class Held:
     """What ``async with`` gives: a lock that this task holds."""
 
-    def __init__(self, name: str, place: Place, me: str, token: int, until: float, cancels: bool) -> None:
+    def __init__(
+        self, name: str, place: Place, me: str, token: int, until: float, cancels: bool, count: Callable[[], None]
+    ) -> None:
+        """`until` is in the time of the event loop. `count` is called when it is lost."""
         self.name = name
         self.token = token
         """A number that is larger than those of all who have held the lock before. Whatever is written under the lock
@@ -34,6 +38,7 @@ class Held:
         self._task = asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         self._cancels = cancels
+        self._count = count
         self._has_cancelled = False
         self._reason = ""
 
@@ -75,6 +80,7 @@ class Held:
             return
         self._reason = reason
         self.lost.set()
+        self._count()
         self.stop_timers()
         logger.warning("lock {!r}, token {}: lost while it was held: {}", self.name, self.token, reason)
         if self._cancels and self.depth and self._task is not None and self._task is not asyncio.current_task():

@@ -127,7 +127,7 @@ class Locks:
             raise
         self.counts["acquired"] += 1
         self.counts["waited"] += asking.has_waited
-        held = self._held[owner] = Held(name, asking.place, me, answer.token, answer.until, cancels)
+        held = self._held[owner] = Held(name, asking.place, me, answer.token, answer.until, cancels, self._count_lost)
         self._keep(held)
         return held
 
@@ -151,7 +151,7 @@ class Locks:
                     had = await scripts.run(self._client, scripts.RELEASE, held.place, held.me, self.ttl)
                 is_done = True
                 if not had:
-                    self._lose(held, "Redis did not have it any more when it was given back")
+                    held.lose("Redis did not have it any more when it was given back")
         except (RedisError, TimeoutError) as error:
             logger.warning("lock {!r}: could not be given back, and ends by itself: {}", name, error)
         finally:
@@ -178,7 +178,7 @@ class Locks:
         self._go(self._renew(held))
 
     def _end(self, held: Held) -> None:
-        self._lose(held, f"it could not be renewed in time: {held.fault}")
+        held.lose(f"it could not be renewed in time: {held.fault}")
 
     async def _renew(self, held: Held) -> None:
         loop = asyncio.get_running_loop()
@@ -195,14 +195,13 @@ class Locks:
         if not held.is_open:
             return
         if not has:
-            self._lose(held, "Redis has it no more: it was emptied, restarted or replaced, or stood still")
+            held.lose("Redis has it no more: it was emptied, restarted or replaced, or stood still")
             return
         held.until = asked + self.ttl * (1 - MARGIN)
         self._keep(held)
 
-    def _lose(self, held: Held, reason: str) -> None:
-        self.counts["lost"] += not held.lost.is_set()
-        held.lose(reason)
+    def _count_lost(self) -> None:
+        self.counts["lost"] += 1
 
     async def _gone(self, place: Place, me: str, *, is_uncertain: bool = False) -> None:
         """Has Redis forget one that has left, also what it was asked last, if that is `is_uncertain`."""

@@ -48,22 +48,22 @@ async def test_who_waits_is_told_and_does_not_ask_again_and_again(own_redis: Red
 
 
 async def test_a_lock_whose_task_has_ended_is_not_renewed_for_ever(own_redis: RedisServer) -> None:
-    async with opened(own_redis, "cost", ttl=0.6) as locks:
+    async with opened(own_redis, "cost", ttl=3.0) as locks:
         lock = locks.write("a")
         await asyncio.create_task(lock.__aenter__())
         assert locks.held == 1
         with pytest.raises(RuntimeError, match="lock 'a': it is to be left by the task that has entered it"):
             await lock.__aexit__(None, None, None)
-        async with locks.write("a", timeout=0.5):
+        async with locks.write("a", timeout=2.5):
             assert locks.held == 1
 
 
 async def test_a_lock_that_is_held_is_renewed(own_redis: RedisServer) -> None:
-    async with opened(own_redis, "cost", ttl=0.3) as locks, opened(own_redis, "cost") as others:
+    async with opened(own_redis, "cost", ttl=1.0) as locks, opened(own_redis, "cost") as others:
         async with locks.write("a") as held:
             async with asyncio.timeout(10):
                 until = held.until
-                while held.until < until + 0.6:
+                while held.until < until + 1.0:
                     await locks._client.ping()
             assert not held.lost.is_set()
             held.check()

@@ -47,7 +47,7 @@ async def test_a_redis_that_is_killed_is_noticed_before_the_lock_is_free(own_red
         await holder.has.wait()
         began = loop.time()  # Redis keeps it for 0.9 s from some moment before
         await asyncio.to_thread(own_redis.kill)
-        with pytest.raises(LockLost, match=r"it could not be renewed in time: .*(Connect|clos|reset)"):
+        with pytest.raises(LockLost, match=r"it could not be renewed in time: .*(Connect|clos|reset|not answer)"):
             await holder.task
         assert holder.held is not None
         assert holder.held.until < began + 0.9
@@ -207,7 +207,7 @@ from hrpc_locks import Locks, LockLost
 
 async def main(port):
     async with redis.new(address="127.0.0.1", port=port).open(None) as pool:
-        async with Locks(pool.client, prefix="loss", ttl=1.0) as locks:
+        async with Locks(pool.client, prefix="loss", ttl=2.0) as locks:
             try:
                 async with locks.write("a") as held:
                     print("has", held.token, flush=True)
@@ -229,7 +229,7 @@ async def test_a_holder_that_stood_still_is_told_before_it_goes_on(own_redis: Re
     async with opened(own_redis, PREFIX) as locks, running(script, environ, str(own_redis.port)) as process:
         token = int((await process.says("has")).split()[1])
         with pytest.raises(LockTimeout):
-            async with locks.write("a", timeout=1.5):
+            async with locks.write("a", timeout=2.2):
                 pass
         with stopped(process.pid):
             async with locks.write("a", timeout=10) as held:
