@@ -231,6 +231,11 @@ def endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def local(host: str) -> str:
+    """The address at which this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
 class Selection(NamedTuple):
     """Which instances of a service are wanted; two that are equal are followed once."""
 
@@ -403,7 +408,7 @@ class Engine(Protocol):
 
     @property
     def own_target(self) -> str | None:
-        """Where the process can call its own server, to see how long calls wait; None where they do not."""
+        """Where the process can call its own server past its port, when something wants to; else None."""
 
     async def bind(self, host: str, port: int, certificates: Any | None) -> int:
         """Listens, without answering yet; gives the port that was bound. Raises `BindError`."""

@@ -32,7 +32,7 @@ class GrpcioEngine:
             compression=_COMPRESSION[settings.compression],
         )
         self._stopping = Stopping(self._server)
-        self._asks_itself = settings.concurrency.lag is not None
+        self._asks_itself = settings.own_socket or settings.concurrency.lag is not None
         self._own: OwnSocket | None = None
 
     @property
@@ -72,7 +72,8 @@ class GrpcioEngine:
             self._server.add_insecure_port(f"unix:{self._own.path}")
         except (OSError, RuntimeError) as error:
             logger.warning(
-                "hrpc.with_concurrency_limit(lag=…) cannot see how long calls wait before they are taken: there is no "
-                "place for a Unix socket, {}; set TMPDIR to a folder that this user can write to",
+                "the server cannot be called by its own process, as hrpc.with_concurrency_limit(lag=…) does to see how "
+                "long calls wait before they are taken: there is no place for a Unix socket, {}; set TMPDIR to a "
+                "folder that this user can write to",
                 error,
             )

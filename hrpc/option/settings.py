@@ -188,6 +188,8 @@ class Settings:
     """Whether a plugin tells others where the service is: no option, but what `plugins` come to."""
     hosted: HostedSettings = field(default_factory=HostedSettings)
     ping: bool | None = None
+    own_socket: bool = False
+    """Whether something beside gRPC calls the server's own methods: no option, but what a plugin brings that does."""
     upstreams: tuple[str, ...] = ()
     static_services: StaticServices | None = None
     target: Literal["auto", "name", "address"] = "auto"

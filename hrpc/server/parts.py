@@ -20,7 +20,7 @@ from hrpc.rpc.breaker import Breakers
 from hrpc.rpc.guard.guards import Guards
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.rpc.recorder import Recorder
-from hrpc.server import probing
+from hrpc.server import probing, served
 from hrpc.server.control import Control
 from hrpc.server.hosting.services import Services
 from hrpc.server.pools import Pools
@@ -65,6 +65,8 @@ class Parts:
         self.watch = Watch()
         self.hurry = asyncio.Event()
         """Set when the stop is to wait for nobody."""
+        self.served = served.Served(settings)
+        self.runtime.values[served.slot] = self.served
         self.queues = Queues(settings, self.runtime, self.health)
         hosted = settings.hosted._replace(services=(*settings.hosted.services, *self.queues.consumers))
         self.hosted = Services(hosted, settings.stop.step_limit, self.hurry)

@@ -13,7 +13,7 @@ from socket import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from hrpc.abc import endpoint
+from hrpc.abc import endpoint, local
 from hrpc.errors import AlreadyRunning, NotRunning, OptionError
 from hrpc.option import Option, Settings, checks
 from hrpc.rpc.recorder import Recorder
@@ -89,8 +89,7 @@ class Server:
     @property
     def address(self) -> str:
         """``host:port`` to reach the server at from this machine. Raises `NotRunning` before it is bound."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)
-        return endpoint(host, self.port)
+        return endpoint(local(self._settings.host), self.port)
 
     def _bound(self, what: str, port: int | None) -> int:
         if port is None:

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2_grpc
 from loguru import logger
 
 from hrpc import listener
-from hrpc.abc import Engine, Report
+from hrpc.abc import Engine, Report, endpoint, local
 from hrpc.health import ping
 from hrpc.health.service import HealthService
 from hrpc.rpc.error_details import Encoder
@@ -74,7 +74,7 @@ async def bound(parts: Parts, engine: Engine) -> AsyncIterator[None]:
         from hrpc.tls.server import ServerCertificates
 
         certificates = ServerCertificates(parts.settings.certificates)
-        parts.certificates["server"] = certificates.files
+        parts.certificates["server"] = parts.served.certificates = certificates.files
         parts.runtime.restart_hooks.insert(0, certificates.files.refresh)
     try:
         parts.port = await engine.bind(parts.settings.host, parts.settings.port, certificates)
@@ -103,12 +103,21 @@ async def serving(parts: Parts, engine: Engine) -> AsyncIterator[None]:
     async with parts.guards.watching(engine.own_target):
         await engine.start([router])
         try:
-            yield
+            with parts.served.serving(
+                router.methods, _own_target(parts, engine), is_generic=bool(parts.recorder.generic)
+            ):
+                yield
         finally:
             health.end_watches()
             diagnostics.end_streams()
             await drain(engine, parts)
             threads.shutdown()
+
+
+def _own_target(parts: Parts, engine: Engine) -> str | None:
+    if engine.own_target is not None or parts.port is None or parts.settings.certificates is not None:
+        return engine.own_target
+    return endpoint(local(parts.settings.host), parts.port)
 
 
 def _wrapper(parts: Parts, threads: DaemonThreads) -> Wrapper:
