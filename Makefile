@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 PROTOS := $(sort $(wildcard examples/*/*.proto benchmarks/*.proto))
+PLUGIN_PROTOS := $(sort $(wildcard plugins/*/tests/*.proto))
 OWN_PROTOS := $(sort $(wildcard hrpc/*/*.proto))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,6 +42,10 @@ check: $(INSTALLED) ## lint, format, types, layers
 proto: $(INSTALLED) ## generate the code of the protos of examples, benchmarks and hrpc beside them
 	$(if $(PROTOS),$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS))
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(OWN_PROTOS)
+	@# Tests of plugins import theirs from their own folder; those of google.api come with googleapis-common-protos.
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); for proto in $(PLUGIN_PROTOS); do \
+		folder=$$(dirname $$proto); $(BIN)/python -m grpc_tools.protoc -I$$folder -I$$site --python_out=$$folder \
+			--pyi_out=$$folder --grpc_python_out=$$folder $$proto || exit 1; done
 	@# Ours also runs with a protobuf older than that of grpcio-tools here: without the check of its version.
 	@sed -i.bak -e '/^from .* as _runtime_version$$/d' -e '/^_runtime_version/,/^)$$/d' $(OWN_PROTOS:.proto=_pb2.py)
 	@rm -f $(OWN_PROTOS:.proto=_pb2.py.bak)
@@ -48,7 +53,7 @@ proto: $(INSTALLED) ## generate the code of the protos of examples, benchmarks a
 services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctrl-C
 	@BIN=$(BIN) scripts/run-services
 
-servers: ## install Consul, MariaDB, Redis and RabbitMQ where they are missing (Debian, Ubuntu; as root)
+servers: ## install Consul, MariaDB, Redis, RabbitMQ and Chromium where they are missing (Debian, Ubuntu; as root)
 	@scripts/install-servers
 
 $(INSTALLED): pyproject.toml constraints.txt $(PLUGINS)
