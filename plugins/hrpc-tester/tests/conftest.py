@@ -1,4 +1,4 @@
-"""The servers of these tests, and the browser of the run."""
+"""The servers of these tests, and the browser."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def started() -> Started:
     return _started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The Chromium of the whole run."""
+    """The Chromium of a file: as long as it runs, an event loop does in this thread, so that async tests have none."""
     path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if path is None:
         if os.environ.get("CI"):
