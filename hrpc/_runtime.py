@@ -151,7 +151,7 @@ process_log = ProcessLog()
 
 
 class ProcessIds:
-    """What makes the unique ids of this process: what a server has brought last and still has, else its own."""
+    """What makes the unique ids of this process: what a server has brought last, else its own."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -159,15 +159,29 @@ class ProcessIds:
         """The node ids that this process has taken on this machine."""
         self.own: Any = None
         self.given: list[Any] = []
+        self._over: Any = None
 
     @contextmanager
     def giving(self, generator: Any) -> Iterator[None]:
-        """Lets `generator` make the ids of the process, for as long as the context lasts."""
+        """Lets `generator` make the ids of the process, for as long as the context lasts.
+
+        The last one stays after that: where somebody has chosen node ids, none is ever guessed.
+        """
+        self.forget()
         self.given.append(generator)
         try:
             yield
         finally:
-            self.given.remove(generator)
+            if len(self.given) > 1:
+                self.given.remove(generator)
+            else:
+                self._over = generator
+
+    def forget(self) -> None:
+        """Lets go of what has stayed."""
+        if self._over is not None:
+            self.given.remove(self._over)
+            self._over = None
 
 
 process_ids = ProcessIds()

@@ -40,6 +40,9 @@ def next_ids(count: int) -> list[int]:
 
 
 def get() -> Generator:
-    """What makes the ids of this process: that of the server that was started last, else its own."""
+    """What makes the ids of this process: that of the server that was started last, else its own.
+
+    After the end of a server, a node id that was chosen is still this process', and one that was leased makes no ids.
+    """
     generator: Generator = _given[-1] if _given else own()
     return generator

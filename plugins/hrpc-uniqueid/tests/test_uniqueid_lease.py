@@ -136,6 +136,8 @@ async def test_instances_have_different_node_ids_and_give_them_back(consul: Cons
         node, is_held = uniqueid.parts(mine).node, await value(consul, prefix, uniqueid.parts(mine).node)
         assert is_held["until"] > mine >> 22
         assert (is_held["server"], is_held["pid"], is_held["worker"]) == ("shop", os.getpid(), None)
+    with pytest.raises(UniqueIdError, match="the server that had leased the node id has stopped"):
+        uniqueid.next_id()  # which is not made with a node id that is guessed
     entry = (await keys(consul, prefix))[node]
     assert "Session" not in entry
     until = (await value(consul, prefix, node))["until"]
