@@ -7,9 +7,10 @@ import json
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from hrpc_sidecar import place
-from hrpc_sidecar.errors import SidecarApiError
+from hrpc_sidecar.errors import SidecarApiError, reason
 from hrpc_sidecar.node import ServiceNode
 
 _LARGEST_ANSWER = 1 << 16
@@ -49,8 +50,8 @@ class ApiClient:
                 status, said = response.status, _envelope(await _read(response))
         except TimeoutError as error:
             raise SidecarApiError("POST", path, None, message=f"no answer within {self._timeout:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise SidecarApiError("POST", path, None, message=str(error) or repr(error)) from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            raise SidecarApiError("POST", path, None, message=reason(error)) from error
         if status != 200 or said.success is False:
             raise SidecarApiError("POST", path, status, said.code, said.message)
 

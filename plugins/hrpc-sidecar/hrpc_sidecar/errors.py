@@ -123,5 +123,10 @@ class AgentRunError(SidecarError):
         self.__cause__ = cause
 
 
+def reason(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    return _short(" ".join(str(error).split()) or repr(error))
+
+
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

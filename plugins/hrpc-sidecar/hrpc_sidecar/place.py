@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from hrpc.errors import OptionError
+from hrpc.option import checks
 from hrpc_sidecar.errors import WatchUrlRequired
 
 DEFAULT_BASE_URL = "http://127.0.0.1:15010"
@@ -28,16 +29,17 @@ def watch_url(text: str | None, base: str) -> str:
 
 
 def _checked(name: str, text: str) -> str:
-    url = text.strip().rstrip("/")
+    option, url = f"hrpc_sidecar: {name}", text.strip().rstrip("/")
     if not url:
         return ""
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        parts, known = None, False
-    if parts is not None and "@" in parts.netloc:
-        raise OptionError(f"hrpc_sidecar: {name} takes no user and password")
-    if not known:
-        raise OptionError(f"hrpc_sidecar: {name}={url!r} is no URL such as {DEFAULT_BASE_URL}")
+        parts, known = urlsplit(""), False
+    if "@" in parts.netloc:
+        raise OptionError(f"{option} takes no user and password")
+    if not known or parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise OptionError(f"{option}={url!r} is no URL such as {DEFAULT_BASE_URL}")
+    checks.host(option, parts.hostname)
     return url

@@ -19,7 +19,7 @@ from hrpc_sidecar.agent import Agent
 from hrpc_sidecar.errors import SidecarError
 from hrpc_sidecar.node import App, Service, ServiceOptions
 from hrpc_sidecar.runner import OnError
-from hrpc_sidecar.status import Status
+from hrpc_sidecar.status import Status, error_kind
 
 _OPTION = "hrpc_sidecar.with_sidecar"
 
@@ -108,7 +108,7 @@ class Sidecar(Plugin):
         self._on_error = on_error
         self._agent: Agent | None = None
         self._failed = asyncio.Event()
-        self._lost: bool | None = None
+        self._told: set[str] = set()
         self.options = () if beside_consul else (hrpc.Option(_OPTION, {"registers": False}),)
         self.debug_pages = {"sidecar": self._report}
 
@@ -119,7 +119,8 @@ class Sidecar(Plugin):
     @asynccontextmanager
     async def announce(self, server: Announced) -> AsyncIterator[None]:
         """Keeps the service registered; at the end has the agent drain it. It is deregistered after the last call."""
-        self._failed, self._lost = asyncio.Event(), None
+        self._failed = asyncio.Event()
+        self._told.clear()
         agent = self._agent = Agent(
             self._options(server),
             services=server.methods,
@@ -132,7 +133,7 @@ class Sidecar(Plugin):
         server.when_drained(agent.deregister)
         async with agent.watching():
             await self._begin(agent)
-            with provide(slot, self):
+            with provide(slot, agent):
                 yield
         # Nothing registers the service any more, so that no drain and no deregistering is undone.
         if agent.status().register_replay_count and server.drain_delay + server.grace:
@@ -145,7 +146,8 @@ class Sidecar(Plugin):
                 name=server.name,
                 instance_id=server.id,
                 env=server.environment,
-                version=server.version or "",
+                # Agents refuse a service that has none.
+                version=server.version or "unknown",
             ),
             service=Service(name=server.name, port=server.port, weight=server.weight, **self._service),
             managed_port=server.health_port or 0,
@@ -171,16 +173,18 @@ class Sidecar(Plugin):
 
     def _registered(self) -> None:
         assert self._agent is not None
-        if self._lost is not False:
-            again = " again" if self._agent.status().register_replay_count > 1 else ""
+        count = self._agent.status().register_replay_count
+        if count == 1 or self._told:
+            again = " again" if count > 1 else ""
             logger.info("registered{} with the sidecar-agent as {}", again, self._agent.node.options.app.instance_id)
-        self._lost = False
+        self._told.clear()
 
     def _tell(self, error: Exception) -> None:
         self._failed.set()
-        if not self._lost:
+        kind = error_kind(error)
+        if kind not in self._told:
             # Once for each outage: it is tried again every second.
-            self._lost = True
+            self._told.add(kind)
             logger.error("sidecar-agent: the service may be missing there, it is tried again and again: {}", error)
         if self._on_error is not None:
             self._on_error(error)
@@ -214,7 +218,7 @@ class Sidecar(Plugin):
         return {"watch_url": self._settings["watch_url"], **self.status().as_dict()}
 
 
-slot = Slot[Sidecar]("hrpc-sidecar", "hrpc_sidecar.with_sidecar()")
+slot = Slot[Agent]("hrpc-sidecar", "hrpc_sidecar.with_sidecar()")
 
 
 def status() -> Status:

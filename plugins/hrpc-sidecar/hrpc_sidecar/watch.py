@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from hrpc_sidecar import place
 from hrpc_sidecar.errors import (
@@ -16,6 +17,7 @@ from hrpc_sidecar.errors import (
     WatchSilent,
     WatchStreamClosed,
     WatchUnreachable,
+    reason,
 )
 from hrpc_sidecar.events import DISCONNECTED, ConnectionEvent, event_of
 from hrpc_sidecar.frames import LARGEST_FRAME, Frames
@@ -94,11 +96,11 @@ class WatchSource:
                     raise WatchHttpStatusError(self.watch_url, response.status)
                 while chunk := await self._next(response.content):
                     yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            reason = str(error) or repr(error)
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            why = reason(error)
             if begun:
-                raise WatchStreamClosed(f"GET {self.watch_url}: the stream of events was cut: {reason}") from error
-            raise WatchUnreachable(f"GET {self.watch_url}: {reason}") from error
+                raise WatchStreamClosed(f"GET {self.watch_url}: the stream of events was cut: {why}") from error
+            raise WatchUnreachable(f"GET {self.watch_url}: {why}") from error
 
     async def _opened(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}

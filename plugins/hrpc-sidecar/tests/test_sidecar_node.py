@@ -131,10 +131,19 @@ def test_the_defaults_are_those_of_the_agents() -> None:
     assert WatchSource().watch_url == "http://127.0.0.1:15010/watch"
 
 
-@pytest.mark.parametrize("url", ["agent:1", "ftp://agent", "http://", "http://agent:port", "http://[", "http://a:0"])
+@pytest.mark.parametrize(
+    "url",
+    ["agent:1", "ftp://agent", "http://", "http://agent:port", "http://[", "http://a:0", "http://a b", "http://a/?x=1"],
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(OptionError, match="is no URL such as"):
         base_url(url)
+
+
+@pytest.mark.parametrize("host", ["a..b", "1.2.3.4.5", "x" * 300, "0.0.0.0", "-"])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(OptionError, match="hrpc_sidecar: base_url: "):
+        base_url(f"http://{host}:15010")
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown() -> None:

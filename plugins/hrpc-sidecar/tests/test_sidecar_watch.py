@@ -10,10 +10,14 @@ from contextlib import aclosing
 
 import pytest
 from aiohttp import web
+from sidecar_service import node
 
 from hrpc_sidecar import (
+    ApiClient,
     ConnectionEvent,
     FrameTooLarge,
+    SidecarApiError,
+    WatchError,
     WatchEventParseError,
     WatchHttpStatusError,
     WatchSilent,
@@ -181,6 +185,49 @@ def test_an_agent_that_answers_badly_again_and_again_is_asked_less_often_up_to_a
     assert 2 * 0.6 <= pause(1.0, PATIENCE + 1) <= 2 * 0.85
     assert 4 * 0.6 <= pause(1.0, PATIENCE + 2) <= 4 * 0.85
     assert LONGEST * 0.6 <= pause(1.0, 1000) <= LONGEST * 0.85
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n8\r\ndata:ok\n\r\n1\r\n\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param([b""], id="nothing"),
+        pytest.param([b"garbage\r\n\r\n"], id="no HTTP"),
+        pytest.param([b"HTTP/1.1 abc OK\r\n\r\n"], id="no status"),
+        pytest.param([HEAD], id="half of a head"),
+        pytest.param([HEAD + b"X: " + b"y" * 100_000 + b"\r\n\r\n"], id="a head without an end"),
+        pytest.param([HEAD + b"Content-Length: -5\r\n\r\nabc"], id="a wrong length"),
+        pytest.param([HEAD + b"Content-Length: 100\r\n\r\nabc"], id="too short"),
+        pytest.param([HEAD + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde"], id="no gzip"),
+        pytest.param([b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n"], id="to nowhere"),
+        pytest.param([CHUNKED, b"zz\r\nabc\r\n"], id="no chunk"),
+        pytest.param([CHUNKED, b"5\r\nabcdefghi\r\n"], id="a longer chunk"),
+        pytest.param([CHUNKED, b"FFFFFFFFFFFFFFFFFFFF\r\nabc"], id="a huge chunk"),
+        pytest.param([CHUNKED, b"\0" * 100], id="zeros"),
+    ],
+)
+async def test_whatever_answers_the_stream_ends_with_an_error_of_the_watch(answer: list[bytes]) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            for part in answer:
+                writer.write(part)
+                await asyncio.sleep(0.02)
+        finally:
+            writer.close()
+
+    async with asyncio.timeout(10), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/watch"
+        # What aiohttp's parser does not take in the middle of a stream, it tells nobody: then the idle limit ends it.
+        async with aclosing(WatchSource(url, idle_limit=0.3).subscribe()) as events:
+            ended = await until(events, "disconnected")
+            assert isinstance(ended.error, WatchError)
+            assert "\n" not in str(ended.error)
+        with pytest.raises(SidecarApiError):
+            await ApiClient(url.removesuffix("/watch"), timeout=0.3).register(node())
 
 
 async def test_nothing_is_left_of_a_source_that_is_closed(agent: SidecarAgent) -> None:
