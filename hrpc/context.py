@@ -5,7 +5,8 @@ so that services of both share a trace::
 
     {"server_name":"orders","trace_id":"…","request_timeout":1000000000,"namespace":"Dev","client_info":{"ip":"…","ua":"…"}}
 
-(``request_timeout`` is in nanoseconds; 0 means that none was given.) And W3C Trace Context and Baggage in
+(``request_timeout`` is in nanoseconds; 0 is as none. The Go framework takes 0 for a call that is over, so that a call
+without a limit is sent with one of 285 years, which is read as none.) And W3C Trace Context and Baggage in
 ``traceparent``, ``tracestate`` and ``baggage`` (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/).
 """
 
@@ -34,6 +35,7 @@ _LONGEST_NAME = 256
 _IDS_AT_ONCE = 128
 _LONGEST_TIMEOUT_NS = 2**63 - 1
 _LONGEST_TIMEOUT = 9e9  # seconds; Go throws a message away whose number is longer
+_NO_TIMEOUT_NS = int(_LONGEST_TIMEOUT * 1e9)
 # What json.loads calls, less its search for spaces, which takes as long as reading a message of ours.
 _decode = json.JSONDecoder().raw_decode
 _LISTS = (TRACESTATE, BAGGAGE)
@@ -93,11 +95,13 @@ class Context:
         The call has `timeout` seconds; when not given, what is left of the context's.
         """
         timeout = self.time_remaining() if timeout is None else timeout
+        if timeout is None:
+            timeout = _LONGEST_TIMEOUT
         return json.dumps(
             {
                 "server_name": server_name,
                 "trace_id": self.trace_id,
-                "request_timeout": 0 if timeout is None else max(1, int(min(timeout, _LONGEST_TIMEOUT) * 1e9)),
+                "request_timeout": max(1, int(min(timeout, _LONGEST_TIMEOUT) * 1e9)),
                 "namespace": self.namespace,
                 "client_info": {"ip": self.client_ip, "ua": self.user_agent},
             },
@@ -264,7 +268,7 @@ def _header(value: object) -> str:
 def _deadline(nanoseconds: object) -> float | None:
     if type(nanoseconds) is not int or not 0 < nanoseconds <= _LONGEST_TIMEOUT_NS:
         return None
-    return time.monotonic() + nanoseconds / 1e9
+    return None if nanoseconds >= _NO_TIMEOUT_NS else time.monotonic() + nanoseconds / 1e9
 
 
 @lru_cache(1024)  # a connection has many calls

@@ -48,7 +48,13 @@ def test_what_is_written_is_what_is_read() -> None:
 
 def test_a_timeout_of_zero_means_none_given() -> None:
     assert from_metadata([(METADATA_KEY, '{"trace_id":"a","request_timeout":0}')]).deadline is None
-    assert json.loads(Context("t").message("a"))["request_timeout"] == 0
+
+
+def test_a_call_without_a_limit_is_sent_so_that_go_does_not_take_it_for_one_that_is_over() -> None:
+    """Go's ``context.WithTimeout(ctx, 0)`` is over at once; its durations are nanoseconds of at most 63 bits."""
+    message = Context("t").message("a")
+    assert 100 * 365 * 86400 * 10**9 < json.loads(message)["request_timeout"] < 2**63
+    assert from_metadata([(METADATA_KEY, message)]).deadline is None
 
 
 @pytest.mark.parametrize(

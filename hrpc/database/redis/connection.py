@@ -132,12 +132,13 @@ class _Bounded:
             connection.socket_timeout = limit
 
     async def _connect_with_retries(self: Any, until: float) -> None:
-        for retry in range(self._settings.max_retries + 1):
+        retries = max(0, self._settings.max_retries)
+        for retry in range(retries + 1):
             try:
                 await self._connect_somewhere(until)
                 return
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                if retry == self._settings.max_retries or not is_failure(error) or certificate_problem(error):
+                if retry == retries or not is_failure(error) or certificate_problem(error):
                     self.blame(error)
                     raise
             await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))

@@ -54,8 +54,9 @@ class RedisSettings(Settings):
     username: str | None = setting(TEXT, None)
     password: str = setting(PASSWORD, "")
     network: str = setting(one_of("tcp", "unix"), "tcp")
-    max_retries: int = setting(integer(0, 100), 3)
-    """How often connecting is tried again, within connect_timeout. A command is never repeated."""
+    max_retries: int = setting(integer(-1, 100), 3)
+    """How often connecting is tried again, within connect_timeout; -1 is as 0, as keys of the Go framework have it. A
+    command is never repeated."""
     max_open_conns: int = setting(integer(1), 32)
     connect_timeout: float = setting(SECONDS, 1.0)
     """To connect and log in, as a whole, with all retries."""
