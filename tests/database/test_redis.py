@@ -66,6 +66,13 @@ async def test_a_dead_server_is_an_error_within_about_a_second(free_port: int) -
     assert (await refused(address="/nowhere.sock", network="unix")).startswith("DatabaseUnavailable: redis /nowhere")
 
 
+async def test_no_retries_are_zero_or_minus_one_as_keys_of_the_go_framework_have_it(free_port: int) -> None:
+    """Each attempt is made once."""
+    for retries in (0, -1):
+        message = await refused(address="127.0.0.1", port=free_port, max_retries=retries)
+        assert message.startswith(f"DatabaseUnavailable: redis 127.0.0.1:{free_port} db 0: no answer: ")
+
+
 async def test_a_server_of_another_kind() -> None:
     """What does not speak Redis is refused."""
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
