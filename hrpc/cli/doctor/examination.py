@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from hrpc.cli.doctor.agent import agent
 from hrpc.cli.doctor.case import Case
-from hrpc.cli.doctor.databases import databases
+from hrpc.cli.doctor.databases import databases, message_queues
 from hrpc.cli.doctor.finding import Finding, problem
 from hrpc.cli.doctor.ports import ports
 from hrpc.cli.doctor.reach import reach
@@ -45,6 +45,7 @@ CHECKS = (
     Check("rights", reading, _RIGHTS),
     Check("rights", keys, _RIGHTS),
     Check("databases", databases, _SERVER),
+    Check("queues", message_queues, _SERVER),
     Check("snapshot", snapshot, _SERVER),
 )
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from loguru import logger
 
 from hrpc.queues import Delivery, Subscription
@@ -44,6 +44,7 @@ async def consuming(
     consumer.subscribe(subscription.topics, listener=deliveries.rebalancing)
     try:
         try:
+            await _look_for_topics(settings, subscription, client)
             await consumer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             raise errors.told(settings, f"cannot consume {subscription.name}", error) from error
@@ -52,6 +53,16 @@ async def consuming(
     finally:
         deliveries.rebalancing.close()
         await _stopped(consumer, f"{settings.place}: {subscription.name}")
+
+
+async def _look_for_topics(settings: KafkaSettings, subscription: Subscription, client: Kafka) -> None:
+    """The consumer would wait for a topic that is not there for as long as it waits for its group."""
+    for topic in subscription.topics:
+        try:
+            async with asyncio.timeout(settings.connect_timeout):
+                await client.producer.partitions_for(topic)
+        except TimeoutError:
+            raise UnknownTopicOrPartitionError(topic) from None
 
 
 def _consumer(settings: KafkaSettings, client_id: str, subscription: Subscription) -> AIOKafkaConsumer[bytes, bytes]:

@@ -35,6 +35,10 @@ class MockCluster:
         """Makes a topic."""
         self._call("rd_kafka_mock_topic_create", _I, (_S, topic.encode()), (_I, partitions), (_I, 1))
 
+    def deny(self, topic: str, code: int) -> None:
+        """Whoever asks for this topic is told this error of Kafka's protocol, such as 29 for no permission."""
+        self._call("rd_kafka_mock_topic_set_error", None, (_S, topic.encode()), (_I, code))
+
     def down(self) -> None:
         """All brokers close their connections and take none."""
         for broker in self._brokers:

@@ -18,7 +18,7 @@ from loguru import logger
 
 import hrpc
 import hrpc_kafka as kafka
-from hrpc.errors import QueueUnavailable, StartError
+from hrpc.errors import QueueError, QueueUnavailable, StartError
 from hrpc_kafka import rebalancing
 from hrpc_kafka.commits import Commits
 from hrpc_kafka.partition import Partition
@@ -309,3 +309,24 @@ async def test_a_commit_that_fails_is_told_and_the_consumer_goes_on(own_cluster:
         await kafka.get().produce("refused", b"2")
         await seen.until(lambda seen: seen.bodies == [b"1", b"2"])
     assert await committed(own_cluster, "refused", "g") == [2]
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [(3, "there is no such topic: create it"), (29, "no permission for the topic: change the ACLs")]
+)
+async def test_a_topic_that_is_missing_or_denied_is_told_by_readiness_and_to_who_sends(
+    own_cluster: MockCluster, code: int, why: str
+) -> None:
+    own_cluster.create("denied")
+    own_cluster.deny("denied", code)
+    recipe = local(own_cluster, kafka.consume("denied", Seen(), group="g"), connect_timeout=0.5, send_timeout=0.5)
+    server = a_service(recipe, hrpc.with_health_check(0))
+
+    async def is_told() -> bool:
+        async with probe.get(f"http://127.0.0.1:{server.health_port}/healthx/readiness") as response:
+            return f"cannot consume denied (g): {why}" in (await response.json())["parts"]["kafka"]
+
+    async with server, aiohttp.ClientSession() as probe:
+        with pytest.raises(QueueError, match="a message to 'denied' was not sent"):
+            await kafka.get().produce("denied", b"x")
+        await eventually(is_told)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,7 @@ from opentelemetry.trace import SpanKind
 import hrpc
 import hrpc_kafka as kafka
 from hrpc import context
+from hrpc.cli.doctor.databases import message_queues
 from hrpc.errors import InvalidConfig, NotRunning, OptionError, StartError
 from hrpc.testing import DevConsul, provide
 from hrpc_kafka.testing import MockCluster
@@ -286,3 +288,14 @@ def test_importing_and_choosing_it_imports_no_library_of_kafka() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.split() == []
+
+
+async def test_hrpc_doctor_tells_whether_it_answers(cluster: MockCluster, free_port: int) -> None:
+    away_from = f"127.0.0.1:{free_port}"
+    queues = (kafka.new(brokers=cluster.address), kafka.new(name="away", brokers=away_from), kafka.new(name="kv"))
+    case: Any = SimpleNamespace(server=SimpleNamespace(message_queues=queues), answers=False)
+    well, away, kv = await message_queues(case)
+    assert (well.level, well.text) == ("ok", "kafka: answers, with the settings of kafka.new()")
+    assert (away.level, kv.level) == ("problem", "problem")
+    assert f"away: kafka {away_from}: cannot connect" in away.text
+    assert kv.text == "kv: its settings are in Consul, which does not answer"
