@@ -26,7 +26,7 @@ from hrpc.queues import Broker, Recipe, new_recipe
 from hrpc_rabbitmq.broker import opened
 from hrpc_rabbitmq.publishing import Client
 from hrpc_rabbitmq.settings import RabbitOptions, RabbitSettings
-from hrpc_rabbitmq.subscription import Binding, RabbitSubscription, consume, exchange_type
+from hrpc_rabbitmq.subscription import Binding, RabbitSubscription, checked_name, consume, exchange_type
 
 __all__ = [
     "Binding",
@@ -39,7 +39,8 @@ __all__ = [
     "new",
 ]
 
-_slots: Slots[Client] = Slots("rabbitmq", "hrpc.with_message_queues(rabbitmq.new({}))")
+slots: Slots[Client] = Slots("rabbitmq", "hrpc.with_message_queues(rabbitmq.new({}))")
+slot = slots.own
 
 
 def new(
@@ -65,7 +66,7 @@ def new(
     `InvalidConfig` for a value that cannot be.
     """
     declared = {
-        exchange: exchange_type(f"rabbitmq.new(exchanges={{{exchange!r}: …}})", type)
+        checked_name("rabbitmq.new(exchanges=…)", exchange): exchange_type(f"rabbitmq.new({exchange!r})", type)
         for exchange, type in (exchanges or {}).items()
     }
     called = "rabbitmq" if name is None else name
@@ -74,7 +75,7 @@ def new(
         return opened(complete, called, subscriptions, declared)
 
     given = cast(dict[str, Any], settings)
-    return new_recipe(_slots, name, RabbitSettings, given, subscriptions, connect, address="address")
+    return new_recipe(slots, name, RabbitSettings, given, subscriptions, connect, address="address")
 
 
 def get(name: str | None = None) -> Client:
@@ -82,4 +83,4 @@ def get(name: str | None = None) -> Client:
 
     Raises `NotRunning` where there is none.
     """
-    return _slots.get(name)
+    return slots.get(name)

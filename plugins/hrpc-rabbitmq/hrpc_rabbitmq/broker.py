@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import cast
 
 from hrpc.queues import Subscription
-from hrpc_rabbitmq import errors, quiet
+from hrpc_rabbitmq import errors, quiet, waiting
 from hrpc_rabbitmq.consuming import Consuming
 from hrpc_rabbitmq.link import Link
 from hrpc_rabbitmq.publishing import Client
@@ -64,4 +64,5 @@ async def opened(
             links.append(consumes)
             for subscription in subscriptions:
                 await topology.declare(await consumes.connection(), subscription)
+            await stack.enter_async_context(waiting.measured(name, consumes, subscriptions))
         yield OpenRabbit(settings, Client(settings, name, publishes), links, topology)

@@ -1,4 +1,4 @@
-"""Deliveries: what arrives from the queues of a subscription, and what becomes of each."""
+"""What arrives from the queues of a subscription."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from loguru import logger
 from pamqp.commands import Basic
 
 from hrpc.errors import QueueError
-from hrpc.queues import Message
-from hrpc_rabbitmq import errors, headers, topology
+from hrpc_rabbitmq import errors
 from hrpc_rabbitmq.acknowledging import Acknowledging
+from hrpc_rabbitmq.delivered import Delivered, Means, give_back
 from hrpc_rabbitmq.link import Link
 from hrpc_rabbitmq.publishing import Client
 from hrpc_rabbitmq.settings import RabbitSettings
 from hrpc_rabbitmq.subscription import RabbitSubscription
 from hrpc_rabbitmq.topology import Topology
-
-_LEAST_PAUSE = 1.0
-"""Seconds before the broker gets back a message that could neither be published again nor wait anywhere."""
-
 
 _PART = 4
 """Which part of the messages that the broker hands out may wait to be acknowledged together."""
@@ -49,9 +45,9 @@ class Consuming:
         declared: Topology,
         client: Client,
     ) -> None:
-        self.settings = settings
-        self.subscription = subscription
-        self.client = client
+        self._settings = settings
+        self._subscription = subscription
+        self._means = Means(settings, subscription, client)
         self._link = link
         self._topology = declared
         self._queues: dict[str, str] = {}
@@ -67,12 +63,12 @@ class Consuming:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Consuming]:
         """Begins to consume; at the end gives back what was delivered and has no end yet. Raises `QueueError`."""
-        limit = self.settings.connect_timeout
+        limit = self._settings.connect_timeout
         try:
             async with asyncio.timeout(limit):
                 await self._begin()
         except TimeoutError:
-            raise self._link.failure or errors.unavailable(self.settings, f"no answer within {limit:g} s") from None
+            raise self._link.failure or errors.unavailable(self._settings, f"no answer within {limit:g} s") from None
         try:
             yield self
         finally:
@@ -88,10 +84,10 @@ class Consuming:
                 await self._begin()
             if self._arrived:
                 assert self._ends is not None
-                return Delivered(self, self._ends, *self._arrived.popleft())
+                return Delivered(self._means, self._ends, *self._arrived.popleft())
             if self._cancelled is not None:
                 raise errors.unavailable(
-                    self.settings,
+                    self._settings,
                     f"gives no messages of queue {self._cancelled!r} any more: it was deleted, or its node has failed",
                 )
             self._more.clear()
@@ -107,7 +103,7 @@ class Consuming:
             for tag in tuple(self._queues):
                 await channel.basic_cancel(tag, nowait=True)
             while self._arrived:
-                await _give_back(self._arrived.popleft()[1])
+                await give_back(self._arrived.popleft()[1])
         except errors.FAILURES as error:
             if errors.is_own_cancel(error):
                 raise
@@ -117,7 +113,7 @@ class Consuming:
         while True:
             connection = await self._link.connection()
             try:
-                await self._topology.declare(connection, self.subscription)
+                await self._topology.declare(connection, self._subscription)
                 await self._consume(connection)
                 return
             except QueueError:
@@ -127,7 +123,7 @@ class Consuming:
                 if errors.is_own_cancel(error):
                     raise
                 if self._link.failure is None:
-                    raise errors.not_declared(self.settings, self.subscription.name, error) from error
+                    raise errors.not_declared(self._settings, self._subscription.name, error) from error
 
     async def _consume(self, connection: Any) -> None:
         opened = connection.channel(publisher_confirms=False)
@@ -135,11 +131,11 @@ class Consuming:
         channel = cast(Channel, await opened.get_underlay_channel())
         channel.closing.add_done_callback(self._on_close)
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        await channel.basic_qos(prefetch_count=self.subscription.window)
+        await channel.basic_qos(prefetch_count=self._subscription.window)
         self._queues, self._cancelled = {}, None
         self._opened, self._channel = opened, channel
-        self._ends = Acknowledging(channel, max(1, self.subscription.window // _PART))
-        for queue in self.subscription.topics:
+        self._ends = Acknowledging(channel, max(1, self._subscription.window // _PART))
+        for queue in self._subscription.topics:
             tag = f"{queue}-{id(channel)}"
             self._queues[tag] = queue
             await channel.basic_consume(queue, partial(self._on_message, queue), consumer_tag=tag)
@@ -148,21 +144,21 @@ class Consuming:
         if message.channel is not self._channel:
             return
         if self._leaves:
-            await _give_back(message)
+            await give_back(message)
         else:
             self._arrived.append((queue, message))
             self._more.set()
 
     def _on_cancel(self, frame: Basic.Cancel) -> None:
-        self._cancelled = self._queues.get(frame.consumer_tag or "", self.subscription.name)
+        self._cancelled = self._queues.get(frame.consumer_tag or "", self._subscription.name)
         self._more.set()
 
     def _on_close(self, closing: asyncio.Future[Any]) -> None:
         self._more.set()
         why = None if closing.cancelled() else closing.exception()
         if isinstance(why, ChannelClosed) and any(why.args):
-            where = self.settings.place
-            logger.warning("{}: closed the channel of {}: {}", where, self.subscription.name, errors.said(why))
+            where = self._settings.place
+            logger.warning("{}: closed the channel of {}: {}", where, self._subscription.name, errors.said(why))
 
     async def _end(self) -> None:
         opened, self._opened, self._channel = self._opened, None, None
@@ -170,102 +166,12 @@ class Consuming:
         if opened is None or opened.is_closed:
             return
         try:
-            async with asyncio.timeout(self.settings.connect_timeout):
+            async with asyncio.timeout(self._settings.connect_timeout):
                 if self._ends is not None:
                     await self._ends.flushed()
                 await opened.close()
         except TimeoutError:
-            logger.warning("{}: closed no channel within {:g} s", self.settings.place, self.settings.connect_timeout)
+            logger.warning("{}: closed no channel within {:g} s", self._settings.place, self._settings.connect_timeout)
         except errors.FAILURES as error:
             if errors.is_own_cancel(error):
                 raise
-
-
-async def _give_back(message: DeliveredMessage) -> None:
-    await message.channel.basic_nack(message.delivery_tag or 0, requeue=True, wait=False)
-
-
-class Delivered:
-    """One message: an `hrpc.queues.Delivery`."""
-
-    __slots__ = ("_consuming", "_ends", "_raw", "message")
-
-    def __init__(self, consuming: Consuming, ends: Acknowledging, queue: str, raw: DeliveredMessage) -> None:
-        self._consuming = consuming
-        self._ends = ends
-        self._raw = raw
-        properties = raw.header.properties
-        self.message = Message(
-            queue,
-            raw.body,
-            None,
-            headers.readable(properties.headers),
-            headers.attempt(properties.headers),
-            properties.message_id or "",
-            None if properties.timestamp is None else properties.timestamp.timestamp(),
-            raw,
-        )
-
-    async def done(self) -> None:
-        """Acknowledges. Raises `QueueUnavailable` when the channel is gone: the broker delivers it again."""
-        if self._raw.channel.is_closed:
-            self._lost(None)
-        self._ends.done(self._tag)
-
-    async def retry(self, delay: float) -> None:
-        """Has it wait in a queue for retries, and then acknowledges. Raises `QueueError`; then it comes again as well,
-        but not before the delay."""
-        queue = self.message.topic
-        delay = min(delay, topology.LONGEST_DELAY)
-        waits = delay * 1000 >= 1
-        to = topology.retry_queue(queue, topology.step_of(delay)) if waits else queue
-        properties = headers.again(
-            self._raw.header.properties, headers.tried(self.message), expires=delay if waits else None
-        )
-        try:
-            await self._publish(to, properties)
-        except QueueError:
-            asyncio.get_running_loop().call_later(max(delay, _LEAST_PAUSE), self._give_back)
-            raise
-
-    async def bury(self, reason: BaseException | str) -> None:
-        """Puts it into the queue of dead letters and acknowledges; without one, rejects it. Raises `QueueError`."""
-        queue = self.message.topic
-        letter = self._consuming.subscription.dead_letter_of(queue)
-        if letter is None:
-            try:
-                await self._raw.channel.basic_reject(self._tag, requeue=False, wait=False)
-            except errors.FAILURES as error:
-                self._lost(error)
-            self._ends.told(self._tag)
-            return
-        why = headers.dead(self.message, reason)
-        await self._publish(letter, headers.again(self._raw.header.properties, why))
-
-    async def _publish(self, queue: str, properties: Basic.Properties) -> None:
-        # Where it cannot be acknowledged any more, it is delivered again anyway, and would be there twice.
-        if self._raw.channel.is_closed:
-            self._lost(None)
-        await self._consuming.client.send("", queue, self._raw.body, properties)
-        await self.done()
-
-    def _give_back(self) -> None:
-        if not self._raw.channel.is_closed:
-            task = asyncio.ensure_future(self._returned())
-            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-
-    async def _returned(self) -> None:
-        await _give_back(self._raw)
-        # Not before: what is acknowledged up to a later number would be acknowledged with it.
-        self._ends.told(self._tag)
-
-    @property
-    def _tag(self) -> int:
-        return self._raw.delivery_tag or 0
-
-    def _lost(self, error: BaseException | None) -> None:
-        if error is not None and errors.is_own_cancel(error):
-            raise error
-        raise errors.unavailable(
-            self._consuming.settings, "the connection was lost before the message was acknowledged"
-        ) from error

@@ -17,6 +17,7 @@ from hrpc.errors import OptionError, QueueUnavailable
 from hrpc_rabbitmq import errors, headers
 from hrpc_rabbitmq.link import Link
 from hrpc_rabbitmq.settings import RabbitSettings
+from hrpc_rabbitmq.subscription import checked_name
 
 _CHANNELS = 64
 """How many exchanges have a channel of their own: a channel ends with the first message to an exchange that is missing,
@@ -74,6 +75,7 @@ class Client:
         Raises `QueueUnavailable` when the broker is away or does not answer in time, and `QueueRefused` when there is
         no such exchange, when no queue takes the message, or the broker does not.
         """
+        _check(exchange, routing_key, body)
         where = exchange or routing_key
         with queues.sending(self._name, where, headers) as carried:
             properties = _properties(
@@ -178,6 +180,15 @@ class Client:
             self._settings,
             f"has not confirmed a message within {limit:.3g} s, and may have it: look for alarms of memory or disk",
         )
+
+
+def _check(exchange: object, routing_key: object, body: object) -> None:
+    if exchange != "":
+        checked_name("rabbitmq publish", exchange)
+    if not isinstance(routing_key, str) or len(routing_key.encode()) > 255:
+        raise OptionError(f"rabbitmq publish(routing_key={routing_key!r}): takes text of at most 255 bytes")
+    if not isinstance(body, bytes):
+        raise OptionError(f"rabbitmq publish: takes a body of bytes, not of {type(body).__name__}")
 
 
 def _properties(carried: Mapping[str, str], **given: Any) -> Basic.Properties:

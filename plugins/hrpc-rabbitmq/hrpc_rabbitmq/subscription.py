@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,10 @@ from hrpc.queues import Handler, Retry, Subscription
 
 _OPTION = "hrpc_rabbitmq.consume"
 _TYPES = ("direct", "fanout", "topic", "headers")
-_LONGEST_NAME = 200
-"""AMQP's limit for names is 255 bytes, and those of the queues beside this one are longer."""
+_NAME = re.compile(r"[A-Za-z0-9_.:@#,/+ -]{1,200}", re.ASCII)
+"""What the library takes; AMQP's limit is 255 bytes, and the names of the queues beside one are longer than its own."""
+LONGEST_DELAY = 24 * 3600.0
+"""Seconds for which a message can wait for its next attempt."""
 _LEAST_PREFETCH, _MOST_PREFETCH = 10, 65535
 
 
@@ -35,7 +38,7 @@ class Binding:
     """Those of the binding, as an exchange of the type ``headers`` has."""
 
     def __post_init__(self) -> None:
-        checks.text("hrpc_rabbitmq.Binding", "exchange", self.exchange)
+        checked_name("hrpc_rabbitmq.Binding", self.exchange)
         if not isinstance(self.routing_key, str):
             raise OptionError(f"hrpc_rabbitmq.Binding(routing_key={self.routing_key!r}): takes text")
         if self.type is not None:
@@ -54,9 +57,13 @@ class RabbitSubscription(Subscription):
 
     def __post_init__(self) -> None:
         Subscription.__post_init__(self)
-        for queue in self.topics:
-            if len(queue.encode()) > _LONGEST_NAME:
-                raise OptionError(f"{_OPTION}({queue!r}): the name of a queue takes at most {_LONGEST_NAME} bytes here")
+        for queue in (*self.topics, *filter(None, map(self.dead_letter_of, self.topics))):
+            checked_name(_OPTION, queue)
+        if self.retry.max_delay > LONGEST_DELAY:
+            raise OptionError(
+                f"{_OPTION}(retry=…): max_delay={self.retry.max_delay:g} is more than {LONGEST_DELAY:g}, a day, for "
+                "which a message can wait"
+            )
         if self.prefetch:
             checks.count(_OPTION, "prefetch", self.prefetch, self.concurrency, _MOST_PREFETCH)
         for binding in self.bindings:
@@ -117,6 +124,15 @@ def consume(
         quorum=quorum,
         arguments=dict(arguments or {}),
     )
+
+
+def checked_name(option: str, name: object) -> str:
+    """The name of a queue or an exchange."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise OptionError(
+            f"{option}({name!r}): takes a name of at most 200 letters, digits, spaces, and _ . : @ # , / + -"
+        )
+    return name
 
 
 def exchange_type(option: str, type: str) -> str:

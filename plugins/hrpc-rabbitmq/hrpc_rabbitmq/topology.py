@@ -16,14 +16,12 @@ from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
-from hrpc.errors import OptionError
 from hrpc_rabbitmq import errors
 from hrpc_rabbitmq.settings import RabbitSettings
-from hrpc_rabbitmq.subscription import RabbitSubscription
+from hrpc_rabbitmq.subscription import LONGEST_DELAY, RabbitSubscription
 
-_STEPS = (0.5, 2.0, 8.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
+_STEPS = (0.5, 2.0, 8.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, LONGEST_DELAY)
 """The longest wait in each queue for retries, in seconds."""
-LONGEST_DELAY = _STEPS[-1]
 
 
 def steps(longest: float) -> tuple[float, ...]:
@@ -63,15 +61,6 @@ def _waiting(queue: str, step: float, quorum: bool) -> dict[str, Any]:
     # The broker takes a message out when the other queue has confirmed it: https://www.rabbitmq.com/docs/quorum-queues
     safely = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
     return {**back, **safely} if quorum else back
-
-
-def check(subscription: RabbitSubscription) -> None:
-    """Whether the delays of a subscription can be had. Raises `OptionError`."""
-    if subscription.retry.max_delay > LONGEST_DELAY:
-        raise OptionError(
-            f"hrpc_rabbitmq.consume(retry=…): max_delay={subscription.retry.max_delay:g} is more than a day, "
-            f"{LONGEST_DELAY:g} s, for which a message can wait"
-        )
 
 
 class Topology:

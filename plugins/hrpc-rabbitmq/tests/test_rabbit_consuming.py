@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections import Counter
 
-import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from rabbit_service import Handled, a_name, a_server, beside, put, taken, waiting
 
@@ -16,8 +13,6 @@ import hrpc_rabbitmq as rabbitmq
 from hrpc.errors import Reject
 from hrpc.queues import Message, Retry
 from hrpc.testing.servers import RabbitMQServer
-from hrpc_rabbitmq import headers
-from hrpc_rabbitmq.acknowledging import Acknowledging
 from tests.eventually import eventually
 from tests.proxy import proxied
 
@@ -256,82 +251,3 @@ async def test_no_more_is_handed_out_than_was_asked_for(rabbitmq_server: RabbitM
         await eventually(has_two_less)
         let_go.set()
         await handled.until(5)
-
-
-async def test_messages_that_end_in_any_order_and_way_each_have_one_end(rabbitmq_server: RabbitMQServer) -> None:
-    """Acknowledged together, tried again and buried, in between each other."""
-    name = a_name()
-    seen: Counter[bytes] = Counter()
-    ended = asyncio.Event()
-
-    async def on_order(message: Message) -> None:
-        number = int(message.body)
-        seen[message.body] += 1
-        await asyncio.sleep(random.random() / 500)
-        if len(seen) == 300 and seen.total() == 300 + 60:
-            ended.set()
-        if number % 5 == 0 and message.attempt == 1:
-            raise ZeroDivisionError
-        if number % 7 == 0:
-            raise Reject("never")
-
-    consumed = rabbitmq.consume(name, on_order, concurrency=16, prefetch=40, retry=SOON)
-    async with a_server(rabbitmq_server, consumed):
-        await put(rabbitmq_server, name, *(b"%d" % number for number in range(300)))
-        async with asyncio.timeout(20):
-            await ended.wait()
-    assert {body: count for body, count in seen.items() if count != 1} == {b"%d" % each: 2 for each in range(0, 300, 5)}
-    assert await waiting(rabbitmq_server, name) == 0
-    assert await waiting(rabbitmq_server, f"{name}.dead") == len(range(0, 300, 7))
-
-
-class Acknowledged:
-    """A channel that keeps what it is told."""
-
-    is_closed = False
-
-    def __init__(self) -> None:
-        self.told: list[tuple[int, bool]] = []
-
-    async def basic_ack(self, number: int, multiple: bool = False, wait: bool = True) -> None:
-        self.told.append((number, multiple))
-
-
-async def test_no_message_is_acknowledged_with_a_later_one_before_it_has_ended() -> None:
-    channel = Acknowledged()
-    ends = Acknowledging(channel, 100)  # type: ignore[arg-type]
-    for number in (2, 1, 5, 3, 7):
-        ends.done(number)
-    ends.told(8)
-    await ends.flushed()
-    assert channel.told == [(3, True), (5, False), (7, False)]
-    channel.told.clear()
-    ends.done(6)
-    ends.done(4)
-    await ends.flushed()
-    assert channel.told == [(6, True)]
-    channel.told.clear()
-    ends.done(9)
-    await ends.flushed()
-    assert channel.told == [(9, True)]
-
-
-async def test_messages_are_acknowledged_soon_and_before_too_many_wait() -> None:
-    channel = Acknowledged()
-    ends = Acknowledging(channel, 3)  # type: ignore[arg-type]
-
-    async def told() -> list[tuple[int, bool]]:
-        return channel.told
-
-    ends.done(1)
-    assert await eventually(told) == [(1, True)]
-    for number in (2, 3, 4):
-        ends.done(number)
-    await asyncio.sleep(0)
-    assert channel.told == [(1, True), (4, True)]
-
-
-@pytest.mark.parametrize("value", [True, 7, 1.5, b"text", "text"])
-async def test_headers_of_others_are_read_as_text(value: object) -> None:
-    read = headers.readable({"kind": value, "table": {"a": 1}, "bytes": b"\xff"})
-    assert read == {"kind": {True: "true", b"text": "text"}.get(value, str(value))}  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ import hrpc
 import hrpc_rabbitmq as rabbitmq
 from hrpc import context
 from hrpc.errors import NotRunning, OptionError, QueueRefused, QueueUnavailable
-from hrpc.queues import Message
+from hrpc.queues import Message, Retry
 from hrpc.testing.servers import RabbitMQServer
 from tests.proxy import proxied
 
@@ -165,9 +165,18 @@ async def test_what_cannot_be_sent_is_told_before_it_is(rabbitmq_server: RabbitM
     async with a_server(rabbitmq_server):
         with pytest.raises(OptionError, match="id=…"):
             await rabbitmq.get().publish("", b"", routing_key="orders", id="x" * 300)
+        with pytest.raises(OptionError, match="bytes, not of str"):
+            await rabbitmq.get().publish("", "text", routing_key="orders")  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="takes a name of"):
+            await rabbitmq.get().publish("ex*", b"")
+        with pytest.raises(OptionError, match="routing_key"):
+            await rabbitmq.get().publish("", b"", routing_key="x" * 300)
         with pytest.raises(NotRunning, match='name="other"'):
             rabbitmq.get("other")
     with pytest.raises(OptionError, match="takes direct, fanout"):
         rabbitmq.new(exchanges={"events": "direkt"}, **login(rabbitmq_server))
-    with pytest.raises(OptionError, match="hrpc_rabbitmq"):
-        hrpc.with_message_queues(rabbitmq.new(rabbitmq.consume("orders", Handled(), prefetch=2, concurrency=3)))
+    for given in ({"prefetch": 2, "concurrency": 3}, {"retry": Retry(max_delay=1e6)}, {"dead_letter": "a*"}):
+        with pytest.raises(OptionError, match=r"hrpc_rabbitmq\.consume"):
+            rabbitmq.consume("orders", Handled(), **given)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"hrpc_rabbitmq\.consume"):
+        hrpc.with_message_queues(rabbitmq.new(rabbitmq.consume("or~ders", Handled())))
