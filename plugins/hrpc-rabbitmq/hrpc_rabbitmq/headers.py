@@ -47,12 +47,9 @@ def readable(headers: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def attempt(headers: Mapping[str, Any] | None) -> int:
-    """Which attempt a delivery with these headers is: what was tried before, and with a quorum queue also how often the
-    broker has delivered it without an end, as to a process that died of it."""
-    if not headers:
-        return 1
-    tried, delivered = headers.get(ATTEMPT), headers.get("x-delivery-count")
-    return 1 + _count(tried) + _count(delivered)
+    """Which attempt a delivery with these headers is."""
+    tried = headers.get(ATTEMPT) if headers else None
+    return 1 + tried if type(tried) is int and tried > 0 else 1
 
 
 def new(
@@ -133,7 +130,3 @@ def dead(message: Message, reason: BaseException | str) -> dict[str, Any]:
 
 def _milliseconds(seconds: float | None) -> str | None:
     return None if seconds is None else str(max(0, round(seconds * 1000)))
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0

@@ -108,7 +108,8 @@ def consume(
     the concurrency, since the broker takes back what waits for more than its ``consumer_timeout``.
 
     The queue, those for its retries and its dead letters are declared durable, of the type quorum if `quorum`;
-    `arguments` are those of the queue itself. With ``declare=False`` they have to be there. Raises `OptionError`.
+    `arguments` are those of the queue itself; None takes one of ours away. With ``declare=False`` they have to be
+    there. Raises `OptionError`.
     """
     topics = (queue,) if isinstance(queue, str) else tuple(queue)
     return RabbitSubscription(

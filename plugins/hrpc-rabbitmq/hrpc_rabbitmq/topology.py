@@ -22,6 +22,8 @@ from hrpc_rabbitmq.subscription import LONGEST_DELAY, RabbitSubscription
 
 _STEPS = (0.5, 2.0, 8.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, LONGEST_DELAY)
 """The longest wait in each queue for retries, in seconds."""
+_DELIVERIES = 20
+"""How often a quorum queue delivers a message that gets no end. RabbitMQ 4 has the same limit, older ones had none."""
 
 
 def steps(longest: float) -> tuple[float, ...]:
@@ -45,11 +47,19 @@ def declared(subscription: RabbitSubscription) -> Iterator[tuple[str, dict[str, 
     """The queues of a subscription, each with its arguments."""
     kind = {"x-queue-type": "quorum"} if subscription.quorum else {}
     for queue in subscription.topics:
-        yield queue, {**kind, **subscription.arguments}
-        if (letter := subscription.dead_letter_of(queue)) is not None:
+        letter = subscription.dead_letter_of(queue)
+        limited = _limited(letter) if subscription.quorum and letter is not None else {}
+        own = {**kind, **limited, **subscription.arguments}
+        yield queue, {key: value for key, value in own.items() if value is not None}
+        if letter is not None:
             yield letter, dict(kind)
         for step in steps(subscription.retry.max_delay):
             yield retry_queue(queue, step), {**kind, **_waiting(queue, step, subscription.quorum)}
+
+
+def _limited(letter: str) -> dict[str, Any]:
+    # What nobody can end, because processes die of it: https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
+    return {"x-delivery-limit": _DELIVERIES, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": letter}
 
 
 def _waiting(queue: str, step: float, quorum: bool) -> dict[str, Any]:

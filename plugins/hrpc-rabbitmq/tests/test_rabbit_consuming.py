@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from aio_pika.exceptions import ChannelNotFoundEntity
-from rabbit_service import Handled, a_name, a_server, beside, put, taken, waiting
+from rabbit_service import Handled, a_name, a_server, beside, login, put, taken, waiting
 
 import hrpc
 import hrpc_rabbitmq as rabbitmq
@@ -106,6 +106,20 @@ async def test_a_quorum_queue_has_its_retries_and_dead_letters(rabbitmq_server: 
         await put(rabbitmq_server, name, b"1")
         letter = await taken(rabbitmq_server, f"{name}.dead")
     assert (letter.body, letter.headers["hrpc-dead-attempts"]) == (b"1", 2)
+
+
+async def test_a_quorum_queue_gives_up_a_message_of_which_processes_die(rabbitmq_server: RabbitMQServer) -> None:
+    name = a_name()
+    consumed = rabbitmq.consume(name, Handled(), quorum=True, arguments={"x-delivery-limit": 1})
+    async with rabbitmq.new(consumed, **login(rabbitmq_server)).open(None):
+        await put(rabbitmq_server, name, b"1")
+        for _ in range(2):
+            async with beside(rabbitmq_server) as channel:
+                queue = await channel.get_queue(name, ensure=False)
+                await queue.get()
+        letter = await taken(rabbitmq_server, f"{name}.dead")
+    assert letter.body == b"1"
+    assert letter.headers["x-first-death-reason"] == "delivery_limit"
 
 
 async def test_a_stop_waits_for_the_running_handler_and_gives_the_others_back_at_once(
