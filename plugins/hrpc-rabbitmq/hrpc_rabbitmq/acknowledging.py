@@ -68,8 +68,7 @@ class Acknowledging:
                 for number in rest:
                     await self._channel.basic_ack(number, wait=False)
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
 
     def _taken(self) -> tuple[int, list[int]]:
         """The number up to which all have ended, 0 for none that is new, and those above it."""

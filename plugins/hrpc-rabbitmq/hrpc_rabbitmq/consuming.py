@@ -105,8 +105,7 @@ class Consuming:
             while self._arrived:
                 await give_back(self._arrived.popleft()[1])
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
 
     async def _begin(self) -> None:
         """Consumes from a new channel, as soon as there is a connection. Raises `QueueError`."""
@@ -114,14 +113,14 @@ class Consuming:
             connection = await self._link.connection()
             try:
                 await self._topology.declare(connection, self._subscription)
-                await self._consume(connection)
+                with errors.cancellable():
+                    await self._consume(connection)
                 return
             except QueueError:
                 if self._link.failure is None:
                     raise
             except errors.FAILURES as error:
-                if errors.is_own_cancel(error):
-                    raise
+                errors.pass_cancel(error)
                 if self._link.failure is None:
                     raise errors.not_declared(self._settings, self._subscription.name, error) from error
 
@@ -169,9 +168,9 @@ class Consuming:
             async with asyncio.timeout(self._settings.connect_timeout):
                 if self._ends is not None:
                     await self._ends.flushed()
-                await opened.close()
+                with errors.cancellable():
+                    await opened.close()
         except TimeoutError:
             logger.warning("{}: closed no channel within {:g} s", self._settings.place, self._settings.connect_timeout)
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)

@@ -114,8 +114,8 @@ class Delivered:
         return self._raw.delivery_tag or 0
 
     def _lost(self, error: BaseException | None) -> NoReturn:
-        if error is not None and errors.is_own_cancel(error):
-            raise error
+        if error is not None:
+            errors.pass_cancel(error)
         raise errors.unavailable(
             self._means.settings, "the connection was lost before the message was acknowledged"
         ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from aio_pika.exceptions import (
@@ -26,13 +28,30 @@ E = TypeVar("E", bound=QueueError)
 
 FAILURES = (*CONNECTION_EXCEPTIONS, asyncio.CancelledError)
 """What the library raises when a connection or a channel ends. One that is closed may cancel whoever waits for it: see
-`is_own_cancel`."""
+`pass_cancel`."""
 
 
-def is_own_cancel(error: BaseException) -> bool:
-    """Whether this is a cancellation of the current task, and not the library's way to say that a channel has ended."""
+def pass_cancel(error: BaseException) -> None:
+    """Raises a cancellation of the current task, and not one by which the library says that a channel has ended."""
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
+
+
+@contextmanager
+def cancellable() -> Iterator[None]:
+    """Around what opens and closes connections and channels: the library may swallow a cancellation of the current task
+    there, or raise what fails on account of it."""
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    except FAILURES as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def unavailable(settings: RabbitSettings, message: str) -> QueueUnavailable:

@@ -52,13 +52,15 @@ class Link:
     async def opened(self) -> AsyncIterator[Link]:
         """Connects, and keeps the connection for as long as the context lasts. Raises `QueueError`."""
         metrics.register_counter(_LOST, "Connections to RabbitMQ that were lost.", ("queue", "purpose"))
-        ended = await self._connect()
-        keeping = asyncio.create_task(self._keep(ended), name=f"hrpc_rabbitmq: {self._purpose}")
         try:
-            yield self
+            ended = await self._connect()
+            keeping = asyncio.create_task(self._keep(ended), name=f"hrpc_rabbitmq: {self._purpose}")
+            try:
+                yield self
+            finally:
+                keeping.cancel()
+                await asyncio.wait({keeping})
         finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
             await self._close()
 
     async def connection(self) -> AbstractConnection:
@@ -73,11 +75,11 @@ class Link:
         if connection is None:
             raise self._why or errors.lost(self._settings, None)
         try:
-            async with connection.channel(publisher_confirms=False):
-                pass
+            with errors.cancellable():
+                async with connection.channel(publisher_confirms=False):
+                    pass
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
             raise errors.lost(self._settings, error) from error
 
     @property
@@ -127,16 +129,17 @@ class Link:
         limit = self._settings.connect_timeout
         try:
             async with asyncio.timeout(limit):
-                return await aio_pika.connect(
-                    self._url(server),
-                    ssl_context=None if self._trust is None else self._trust.context(),
-                    client_properties={"connection_name": self._told()},
-                )
+                with errors.cancellable():
+                    self._kept = await aio_pika.connect(
+                        self._url(server),
+                        ssl_context=None if self._trust is None else self._trust.context(),
+                        client_properties={"connection_name": self._told()},
+                    )
+                return self._kept
         except TimeoutError:
             raise errors.unavailable(self._settings, f"no answer from {endpoint(*server)} within {limit:g} s") from None
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
             raise errors.not_connected(self._settings, error) from error
 
     def _use(self, connection: AbstractConnection) -> asyncio.Future[BaseException | None]:
@@ -149,7 +152,7 @@ class Link:
             if not ended.done():
                 ended.set_result(error)
 
-        self._connection = self._kept = connection
+        self._connection = connection
         connection.close_callbacks.add(on_end)
         self._there.set()
         return ended
@@ -159,13 +162,13 @@ class Link:
         self._there.clear()
         try:
             async with asyncio.timeout(_CLOSE_LIMIT):
-                if self._kept is not None:
-                    await self._kept.close()
+                with errors.cancellable():
+                    if self._kept is not None:
+                        await self._kept.close()
         except TimeoutError:
             logger.warning("{} ({}): the broker took no leave within {:g} s", self._name, self._purpose, _CLOSE_LIMIT)
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
 
     def _url(self, server: Server) -> str:
         settings = self._settings

@@ -103,8 +103,9 @@ class Client:
                 connection = await self._link.connection()
         except TimeoutError:
             raise self._away(self._settings.publish_timeout) from None
-        async with connection.channel(publisher_confirms=confirms) as channel:
-            yield channel
+        with errors.cancellable():
+            async with connection.channel(publisher_confirms=confirms) as channel:
+                yield channel
 
     async def send(
         self,
@@ -147,8 +148,7 @@ class Client:
             where = f"exchange {exchange!r} with routing key {routing_key!r}" if exchange else f"queue {routing_key!r}"
             raise errors.not_published(self._settings, where, error) from error
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
             return False
         return True
 
@@ -162,7 +162,8 @@ class Client:
             if channel is None or channel.is_closed:
                 connection = await self._link.connection()
                 opened = connection.channel(publisher_confirms=True, on_return_raises=True)
-                await opened.initialize()
+                with errors.cancellable():
+                    await opened.initialize()
                 channel = self._channels[key] = cast(Channel, await opened.get_underlay_channel())
         return channel
 

@@ -103,11 +103,11 @@ class Topology:
     @asynccontextmanager
     async def _channel(self, connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
         try:
-            async with connection.channel() as channel:
-                yield channel
+            with errors.cancellable():
+                async with connection.channel() as channel:
+                    yield channel
         except errors.FAILURES as error:
-            if errors.is_own_cancel(error):
-                raise
+            errors.pass_cancel(error)
             raise errors.lost(self._settings, error) from error
 
     async def _bind(self, channel: AbstractChannel, name: str, subscription: RabbitSubscription) -> None:
@@ -133,6 +133,5 @@ class Topology:
             self._told(f"exchange {name!r}", error)
 
     def _told(self, what: str, error: BaseException) -> None:
-        if errors.is_own_cancel(error):
-            raise error
+        errors.pass_cancel(error)
         raise errors.not_declared(self._settings, what, error) from error

@@ -34,8 +34,7 @@ async def measured(name: str, link: Link, subscriptions: Sequence[RabbitSubscrip
                     await _tell(name, await link.connection(), topics)
             except errors.FAILURES as error:
                 # Of a broker that is away, and of queues that are missing, others tell.
-                if errors.is_own_cancel(error):
-                    raise
+                errors.pass_cancel(error)
             await asyncio.sleep(_EVERY)
 
     following = asyncio.create_task(follow(), name=f"hrpc_rabbitmq: {name}: waiting")
@@ -47,7 +46,8 @@ async def measured(name: str, link: Link, subscriptions: Sequence[RabbitSubscrip
 
 
 async def _tell(name: str, connection: AbstractConnection, topics: set[str]) -> None:
-    async with connection.channel(publisher_confirms=False) as channel:
-        for topic in sorted(topics):
-            queue = await channel.declare_queue(topic, durable=True, passive=True)
-            metrics.set(_WAITING, queue.declaration_result.message_count or 0, queue=name, topic=topic)
+    with errors.cancellable():
+        async with connection.channel(publisher_confirms=False) as channel:
+            for topic in sorted(topics):
+                queue = await channel.declare_queue(topic, durable=True, passive=True)
+                metrics.set(_WAITING, queue.declaration_result.message_count or 0, queue=name, topic=topic)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -17,7 +19,7 @@ import hrpc_rabbitmq as rabbitmq
 from hrpc.errors import QueueUnavailable, Reject
 from hrpc.queues import Message, Retry
 from hrpc.testing.servers import RabbitMQServer
-from hrpc_rabbitmq import headers, topology
+from hrpc_rabbitmq import errors, headers, topology
 from hrpc_rabbitmq.acknowledging import Acknowledging
 from hrpc_rabbitmq.subscription import LONGEST_DELAY
 from tests.eventually import eventually
@@ -102,6 +104,41 @@ async def test_a_channel_that_the_broker_closes_is_told_and_made_anew(
         "closed the channel of" in line and "PRECONDITION_FAILED - unknown delivery tag 77" in line for line in said
     )
     assert await waiting(rabbitmq_server, name) == 0
+
+
+async def test_no_cancel_is_lost_in_the_library() -> None:
+    """It may swallow one while it closes a channel, or raise what fails on account of it."""
+
+    async def swallows() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def fails() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError("closed")
+
+    async def used(library: Callable[[], Awaitable[None]]) -> None:
+        with errors.cancellable():
+            await library()
+
+    for library in (swallows, fails):
+        task = asyncio.create_task(used(library))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await used(library)
+    errors.pass_cancel(asyncio.CancelledError())  # the library's: nobody has cancelled this task
+
+
+async def test_a_service_can_stop_as_soon_as_it_has_started(rabbitmq_server: RabbitMQServer) -> None:
+    for pause in (0.0, 0.001, 0.003, 0.006, 0.01):
+        async with asyncio.timeout(5), a_server(rabbitmq_server, rabbitmq.consume(a_name(), Handled())):
+            await asyncio.sleep(pause)
 
 
 def test_each_delay_has_a_queue_of_those_that_wait_for_about_as_long() -> None:
