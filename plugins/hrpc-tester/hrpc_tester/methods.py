@@ -96,7 +96,8 @@ class Methods:
             variables = binding.template.match(path)
             if variables is None:
                 continue
-            if binding.verb in (ALL, verb) or (binding.verb == "GET" and verb == "HEAD"):
+            is_asked = verb == "HEAD" and binding.verb == "GET" and not bound.descriptor.server_streaming
+            if binding.verb in (ALL, verb) or is_asked:
                 return Match(bound, binding, variables)
             others.add(binding.verb)
         if others:

@@ -32,6 +32,8 @@ def misfit(message: Descriptor, value: Any, error: Exception) -> tuple[str, str]
 
     The place is empty for the whole.
     """
+    if "too deep" in (reason := _told(error)):
+        return "", reason
     return _in_message(message, value, "", error)
 
 

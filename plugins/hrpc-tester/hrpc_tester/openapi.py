@@ -45,7 +45,7 @@ _DESCRIPTION = (
 )
 
 
-def document(name: str, version: str, methods: Iterable[Method]) -> dict[str, Any]:
+def document(name: str, version: str | None, methods: Iterable[Method]) -> dict[str, Any]:
     """The document of the service `name`."""
     schemas, paths, tags = Schemas(), dict[str, dict[str, Any]](), dict[str, None]()
     for method in methods:
@@ -61,7 +61,7 @@ def document(name: str, version: str, methods: Iterable[Method]) -> dict[str, An
     schemas.message(status_pb2.Status.DESCRIPTOR)
     return {
         "openapi": "3.1.1",
-        "info": {"title": name, "version": version, "description": _DESCRIPTION},
+        "info": {"title": name, "version": version or "unversioned", "description": _DESCRIPTION},
         "tags": [{"name": tag} for tag in tags],
         "paths": paths,
         "components": {

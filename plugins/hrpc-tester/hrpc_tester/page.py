@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from hrpc_tester import examples
-from hrpc_tester.kinds import entry, type_name
+from hrpc_tester.kinds import entry, is_null, type_name
 from hrpc_tester.methods import Method
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
@@ -96,7 +96,9 @@ def _note(field: FieldDescriptor) -> str:
         notes.append("optional")
     pair = entry(field)
     enum = (field if pair is None else pair.value).enum_type
-    if enum is not None:
+    if is_null(field):
+        notes.append("null")
+    elif enum is not None:
         notes.append(", ".join(value.name for value in enum.values))
     if field.GetOptions().deprecated:
         notes.append("deprecated")

@@ -118,7 +118,8 @@ def _scalar(field: FieldDescriptor) -> Schema:
     if field.type in INTEGERS:
         name, lowest, highest = INTEGERS[field.type]
         if name.endswith("64"):
-            return {"type": ["string", "integer"], "format": name, "pattern": "^-?[0-9]+$"}
+            sign = {"minimum": 0, "pattern": "^[0-9]+$"} if lowest == 0 else {"pattern": "^-?[0-9]+$"}
+            return {"type": ["string", "integer"], "format": name, **sign}
         return {"type": "integer", "format": name, "minimum": lowest, "maximum": highest}
     if field.type in FLOATS:
         return {"anyOf": [{"type": "number", "format": FLOATS[field.type]}, {"enum": _NOT_FINITE}]}

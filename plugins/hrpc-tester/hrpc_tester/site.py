@@ -23,7 +23,7 @@ _LARGE = 64 * 1024
 class Site:
     """What the tester shows of a server that serves, and its methods."""
 
-    def __init__(self, served: Served, channel: grpc.aio.Channel, hosts: Collection[str], version: str | None) -> None:
+    def __init__(self, served: Served, channel: grpc.aio.Channel, hosts: Collection[str]) -> None:
         """`channel` leads to the server; `hosts` are the names under which the tester may be asked."""
         settings = served.settings
         self._channel = channel
@@ -31,7 +31,7 @@ class Site:
         self._methods = Methods(served.methods, is_generic=served.is_generic)
         described = self._methods.all.values()
         self._page = Page(settings.server_name, str(settings.environment), described)
-        self._document = openapi.document(settings.server_name, version or "unversioned", described)
+        self._document = openapi.document(settings.server_name, settings.registration.version, described)
         self._own: dict[str, Callable[[], web.Response]] = {"/": self._show, "/openapi.json": self._describe}
         self.drains = False
         """Whether each answer is to be the last on its connection."""

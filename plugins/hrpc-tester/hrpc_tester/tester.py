@@ -16,7 +16,7 @@ import hrpc
 import hrpc.plugin
 from hrpc import life, listener
 from hrpc.abc import endpoint, local
-from hrpc.errors import BindError, NotRunning, OptionError
+from hrpc.errors import BindError, NotRunning, OptionError, PortTaken
 from hrpc.option import Environment, Option, checks
 from hrpc.server.served import Served, served
 from hrpc_tester.certificates import Following
@@ -104,7 +104,7 @@ class Tester(hrpc.plugin.Plugin):
 
     @asynccontextmanager
     async def setup(self) -> AsyncIterator[None]:
-        """Binds the port, without answering yet."""
+        """Listens, without answering yet: who comes before the server takes calls waits for it."""
         is_shared = life.worker() is not None
         if is_shared and self._wanted == 0:
             raise BindError(f"hrpc-tester: with workers, choose one port for all with {_OPTION}(port=…)")
@@ -113,6 +113,10 @@ class Tester(hrpc.plugin.Plugin):
                 "hrpc-tester", self._host, self._wanted, f"{_OPTION}(port=…)", shared=is_shared
             ) as self._socket:
                 self._port = self._socket.getsockname()[1]
+                try:
+                    self._socket.listen()
+                except OSError as error:
+                    raise PortTaken("hrpc-tester", endpoint(self._host, self._port), f"{_OPTION}(port=…)") from error
                 yield
         finally:
             self._port = None
@@ -126,7 +130,8 @@ class Tester(hrpc.plugin.Plugin):
                 "folder that this user can write to"
             )
         async with grpc.aio.insecure_channel(server.target, options=_CHANNEL) as channel:
-            site = Site(server, channel, self._hosts, server.settings.registration.version)
+            # Of a thousand methods this takes as long as many calls.
+            site = await asyncio.to_thread(Site, server, channel, self._hosts)
             app = web.Application(client_max_size=self._max_body)
             app.router.add_route("*", "/{path:.*}", site.answer)
             runner = web.AppRunner(

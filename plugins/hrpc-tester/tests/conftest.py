@@ -17,9 +17,11 @@ import hrpc_tester
 
 
 @asynccontextmanager
-async def _started(*options: hrpc.Option, **settings: object) -> AsyncIterator[tuple[Shop, aiohttp.ClientSession]]:
+async def _started(
+    *options: hrpc.Option, servicer: Shop | None = None, **settings: object
+) -> AsyncIterator[tuple[Shop, aiohttp.ClientSession]]:
     tester = hrpc_tester.Tester(0, **settings)
-    server, servicer = shop(hrpc.with_plugins(tester), *options)
+    server, servicer = shop(hrpc.with_plugins(tester), *options, servicer=servicer)
     async with server, aiohttp.ClientSession(f"http://127.0.0.1:{tester.port}") as session:
         yield servicer, session
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from tester_service import PATH, Started, posted
+from tester_service import PATH, Shop, Started, posted
 
 import hrpc
 from hrpc.context import METADATA_KEY
@@ -120,6 +120,19 @@ async def test_what_is_no_json_is_400_and_says_where(started: Started, body: byt
 async def test_an_empty_body_is_an_empty_message(started: Started) -> None:
     async with started() as (_, session):
         assert (await posted(session, "Place", b""))[:2] == (200, {})
+
+
+async def test_an_answer_that_cannot_be_json_is_500_and_says_why(started: Started) -> None:
+    class Foreign(Shop):
+        async def Place(self, request: Any, context: Any) -> Any:
+            request.attachment.type_url = "type.googleapis.com/not.There"
+            return request
+
+    async with started(servicer=Foreign()) as (_, session):
+        status, answer, _ = await posted(session, "Place")
+    assert (status, answer["code"]) == (500, 13)
+    assert "the answer cannot be written as JSON" in answer["message"]
+    assert "not.There" in answer["message"]
 
 
 async def test_a_body_beyond_the_limit_is_413_and_says_what_sets_it(started: Started) -> None:

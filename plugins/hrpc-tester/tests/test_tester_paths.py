@@ -113,6 +113,8 @@ async def test_a_variable_of_several_segments_is_all_of_them(started: Started) -
 
 async def test_a_stream_is_there_by_its_path_as_well(started: Started) -> None:
     async with started() as (_, session):
+        async with session.head("/v1/numbers") as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET")
         async with session.get("/v1/numbers?from=1&to=2") as response:
             assert (await response.text()).splitlines()[0] == '{"result": {"value": 1}}'
 

@@ -105,9 +105,9 @@ async def posted(session: aiohttp.ClientSession, method: str, body: Any = None, 
 Started: TypeAlias = "Callable[..., AbstractAsyncContextManager[tuple[Shop, aiohttp.ClientSession]]]"
 
 
-def shop(*options: hrpc.Option) -> tuple[hrpc.Server, Shop]:
+def shop(*options: hrpc.Option, servicer: Shop | None = None) -> tuple[hrpc.Server, Shop]:
     """A server of it on a free port of this machine."""
     server = hrpc.new_server(hrpc.with_server_name("shop"), hrpc.with_listen_port(0, host="127.0.0.1"), *options)
-    servicer = Shop()
+    servicer = servicer or Shop()
     shop_grpc.add_ShopServicer_to_server(servicer, server)
     return server, servicer
