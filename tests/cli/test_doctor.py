@@ -123,6 +123,23 @@ def test_the_entry_that_is_tried_is_never_seen_by_callers(
     assert process.wait(10) == 1
 
 
+def test_a_service_of_which_consul_is_not_told_needs_no_right_to_be_registered(
+    command: Command, guarded: ConsulServer
+) -> None:
+    rules = "\n".join(
+        f'{kind}_prefix "" {{ policy = "{right}" }}'
+        for kind, right in (("key", "write"), ("node", "read"), ("agent", "read"))
+    )
+    secret = token(guarded.address, rules)
+    service(command, more="hrpc.with_registration(in_consul=False)")
+    done = command("doctor", "app:server", CONFIGS_ADDR=guarded.address, CONFIGS_TOKEN=secret)
+    lines = findings(done)
+    (found,) = of(lines, "address")
+    assert found[0] == "ok"
+    assert found[1].startswith("not tried, because Consul is not told of it")
+    assert not [text for level, text in of(lines, "rights") if level == "problem"], done.stdout
+
+
 def test_an_address_that_the_agent_cannot_reach_is_a_problem(command: Command, own_consul: ConsulServer) -> None:
     service(command)
     done = command("doctor", "app", CONFIGS_ADDR=own_consul.address, HRPC_ADVERTISE="127.0.0.9")

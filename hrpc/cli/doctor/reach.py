@@ -37,6 +37,10 @@ async def reach(case: Case) -> list[Finding]:
     from hrpc.server.address import advertised
 
     settings = case.server
+    if not settings.registers:
+        return [
+            ok("address", "not tried, because Consul is not told of it: hrpc.with_registration, or a plugin, says so")
+        ]
     try:
         address, origin = advertised(settings.registration.address, case.consul, settings.host)
     except OptionError as error:

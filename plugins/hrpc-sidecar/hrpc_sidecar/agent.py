@@ -123,17 +123,23 @@ class Agent:
         Raises `AgentRunError` with the first stage that failed.
         """
         errors: list[AgentRunError] = []
-        self._stopping.clear()
         watch = asyncio.create_task(self.runner.run(), name="hrpc-sidecar: watch")
         serving = None if self._serve is None else asyncio.ensure_future(self._serve())
         try:
-            await self._ended(watch, serving)
-        except asyncio.CancelledError:
+            try:
+                await self._ended(watch, serving)
+            except asyncio.CancelledError:
+                await self._leave(watch, serving, errors)
+                for error in errors:
+                    logger.error("hrpc-sidecar: {}", error)
+                raise
             await self._leave(watch, serving, errors)
-            for error in errors:
-                logger.error("hrpc-sidecar: {}", error)
-            raise
-        await self._leave(watch, serving, errors)
+        finally:
+            # Nothing goes on alone, also when the leaving was cancelled as well.
+            watch.cancel()
+            if serving is not None:
+                serving.cancel()
+            self._stopping.clear()
         if errors:
             first, *others = errors
             for other in others:

@@ -95,6 +95,34 @@ async def test_a_cancelled_run_stops_in_the_same_order() -> None:
     assert life.calls == ["register", "drain 0.05", "shutdown", "served", "deregister"]
 
 
+async def test_a_stop_that_is_cancelled_too_leaves_nothing_behind() -> None:
+    life = Life(grace_period=60)
+    running = asyncio.create_task(life.agent.run())
+    await life.until_registered()
+    running.cancel()
+
+    async def draining() -> bool:
+        return "drain 60" in life.calls
+
+    await eventually(draining)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+
+    async def ended() -> bool:
+        return life.calls[-1] == "served"
+
+    await eventually(ended)
+
+
+async def test_a_stop_that_comes_before_the_run_has_begun_ends_it() -> None:
+    life = Life()
+    running = asyncio.create_task(life.agent.run())
+    life.agent.stop()
+    await asyncio.wait_for(running, 5)
+    assert life.calls[-1] == "deregister"
+
+
 @pytest.mark.parametrize("failing", [{"drain"}, {"drain", "deregister"}])
 async def test_a_failed_drain_skips_nothing(failing: set[str]) -> None:
     life = Life(grace_period=5)
