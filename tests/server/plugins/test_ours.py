@@ -5,9 +5,12 @@ from __future__ import annotations
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
+import hrpc
 from hrpc.cli.plugins import look
 from hrpc.option.installed import GROUP, Installed
 
@@ -25,3 +28,12 @@ def test_a_plugin_of_ours_is_called_as_its_package_and_can_be_used(name: str) ->
     found = look(NAMED[name])
     assert found.problem == ""
     assert name == NAMED[name].package
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project["name"])
+def test_a_plugin_of_ours_takes_this_hrpc_and_not_the_package_of_another_that_is_called_the_same(
+    project: dict[str, Any],
+) -> None:
+    (needed,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "hrpc"]
+    assert hrpc.__version__ in needed.specifier
+    assert "1.0" not in needed.specifier
