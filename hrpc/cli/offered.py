@@ -54,7 +54,7 @@ def _imported(name: str, plugin: str, place: str) -> click.Command:
     module, _, attribute = str(place).partition(":")
     try:
         command = getattr(import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - importing runs anything; the other commands do not suffer from it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing runs anything; the other commands do not suffer from it
         return _unusable(name, f"{told} cannot be imported from {place!r}: {in_a_line(error)}")
     if not isinstance(command, click.Command):
         return _unusable(name, f"{told} is no click.Command, but {place!r} is {command!r}")

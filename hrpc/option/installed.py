@@ -28,7 +28,7 @@ class Installed(NamedTuple):
         """What the entry point names. Raises `PluginError` when it cannot be imported."""
         try:
             return self.entry.load()
-        except Exception as error:  # it may run anything
+        except (Exception, SystemExit) as error:  # it may run anything
             raise PluginError(
                 f"plugin {self.name!r} cannot be imported from {self.entry.value!r} of {self.package} {self.version}: "
                 f"{in_a_line(error)}; repair or uninstall that package"
@@ -46,7 +46,7 @@ class Installed(NamedTuple):
             )
         try:
             plugin = made()
-        except Exception as error:  # it may run anything
+        except (Exception, SystemExit) as error:  # it may run anything
             raise PluginError(f"{self.told}: {self.entry.value}() raised {in_a_line(error)}") from error
         found = checked(self.told, plugin)
         if found.name != self.name:

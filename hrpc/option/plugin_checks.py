@@ -41,7 +41,7 @@ def manager(plugin: Plugin, hook: str, made: Any) -> Any:
     raise PluginError(_no_manager(f"plugin {plugin.name!r}", hook, f"gave {made!r}"))
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """What somebody else's error says, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 

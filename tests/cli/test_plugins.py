@@ -24,6 +24,7 @@ class Quotes(hrpc.plugin.Plugin):
         "shared": "acme_quotes:quote",
         "number": "acme_quotes:number",
         "away": "acme_away:command",
+        "script": "acme_script:command",
     }
 
 class Table(hrpc.plugin.Plugin):
@@ -58,13 +59,14 @@ def test_installed_plugins_are_a_table_with_what_they_add(quotes: Command) -> No
     lines = [line.split("  ") for line in done.stdout.splitlines()]
     rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert rows[0] == ["PLUGIN", "VERSION", "PACKAGE", "API", "STATE", "COMMANDS"]
-    assert ["acme-quotes", "2.1", "acme-quotes", "1", "ok", "away, number, quote, run, shared"] in rows
+    assert ["acme-quotes", "2.1", "acme-quotes", "1", "ok", "away, number, quote, run, script, shared"] in rows
     assert ["acme-table", "2.1", "acme-quotes", "1", "ok, made in code", "shared"] in rows
 
 
 def test_a_plugin_that_cannot_be_used_says_why_and_the_code_is_1(quotes: Command) -> None:
     installed(quotes.folder, "acme-away", {"acme-away": "acme_away:Away"}, "import nothing_of_this_name\n")
     installed(quotes.folder, "acme-late", {"acme-late": "acme_late:Late"}, "class Late:\n    name = 'acme-late'\n")
+    installed(quotes.folder, "acme-script", {"acme-script": "acme_script:main"}, "raise SystemExit(3)\n")
     done = quotes("plugins")
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:-1] == [
@@ -72,8 +74,10 @@ def test_a_plugin_that_cannot_be_used_says_why_and_the_code_is_1(quotes: Command
         "No module named 'nothing_of_this_name'; repair or uninstall that package",
         "hrpc: plugin 'acme-late' of acme-late 1.0: 'acme-late' is no plugin: it needs load(), which gives an async "
         "context manager",
+        "hrpc: plugin 'acme-script' cannot be imported from 'acme_script:main' of acme-script 1.0: SystemExit: 3; "
+        "repair or uninstall that package",
     ]
-    assert done.stderr.splitlines()[-1].startswith("hrpc: 2 of ")
+    assert done.stderr.splitlines()[-1].startswith("hrpc: 3 of ")
     assert done.stderr.splitlines()[-1].endswith(" plugins cannot be used")
     assert "acme-away" in done.stdout
 
@@ -127,11 +131,16 @@ def test_plugins_are_not_imported_for_a_command_of_hrpcs_own(quotes: Command) ->
             "plugin 'acme-quotes': its command 'away' cannot be imported from 'acme_away:command': "
             "ModuleNotFoundError: No module named 'acme_away'",
         ),
+        (
+            "script",
+            "plugin 'acme-quotes': its command 'script' cannot be imported from 'acme_script:command': SystemExit: 3",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_run_says_why_and_only_when_it_is_wanted(
     quotes: Command, name: str, says: str
 ) -> None:
+    (quotes.folder / "acme_script.py").write_text("raise SystemExit(3)\n")
     done = quotes(name, "--what", "ever")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == f"hrpc: {says}"

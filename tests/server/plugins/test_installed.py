@@ -45,6 +45,9 @@ class OfTomorrow(hrpc.plugin.Plugin):
 def fails():
     raise OSError("no\\nfile")
 
+def leaves():
+    raise SystemExit("not here")
+
 number = 1
 """
 NAMES = {
@@ -54,6 +57,7 @@ NAMES = {
     "acme-configured": "acme_all:Configured",
     "acme-tomorrow": "acme_all:OfTomorrow",
     "acme-fails": "acme_all:fails",
+    "acme-leaves": "acme_all:leaves",
     "acme-number": "acme_all:number",
     "acme-gone": "acme_all:Gone",
     "acme-away": "acme_away",
@@ -111,6 +115,10 @@ def test_an_installed_dependency_is_made_once_for_a_server_however_often_options
             "plugin 'acme-tomorrow' of acme-all 2.1: 'acme-tomorrow' is made for version 2 of",
         ),
         ("acme-fails", "plugin 'acme-fails' of acme-all 2.1: acme_all:fails() raised OSError: no file"),
+        (
+            "acme-leaves",
+            "plugin 'acme-leaves' of acme-all 2.1: acme_all:leaves() raised SystemExit: not here",
+        ),
         (
             "acme-number",
             "plugin 'acme-number' of acme-all 2.1: 'acme_all:number' is 1, and has to be a class",
