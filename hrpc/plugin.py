@@ -70,6 +70,10 @@ class Announced:
     """Seconds that running calls have to end after that."""
     when_drained: Callable[[Callable[[], Awaitable[object] | object]], None]
     """Takes a function, which the stop runs when no call runs any more and the port is closed; the last one first."""
+    when_maintained: Callable[[Callable[[str | None], Awaitable[object] | object]], None]
+    """Takes a function, which is called with the reason when `Server.enter_maintenance` takes the server out of
+    rotation, and with None when it is back; for one that is out already, as soon as `Plugin.announce` is entered. It
+    has the limit of a step, and is called no more when `Plugin.announce` is to be left."""
 
 
 class Plugin:

@@ -23,6 +23,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.server import probing, served
 from hrpc.server.control import Control
 from hrpc.server.hosting.services import Services
+from hrpc.server.plugins.rotation import Rotation
 from hrpc.server.pools import Pools
 from hrpc.server.progress import StartProgress
 from hrpc.server.queues import Queues
@@ -80,6 +81,7 @@ class Parts:
         """What is told of the service to those who list it."""
         self.when_drained: list[Hook] = []
         """What plugins want to be run when the last call has ended."""
+        self.rotation = Rotation(self.health, settings.stop.step_limit)
         self.port: int | None = None
         self.health_port: int | None = None
         self.metrics_port: int | None = None

@@ -124,8 +124,11 @@ class Running:
         """Takes the server out of rotation, or back in with None. Raises `ConsulError`, and goes on trying."""
         self.parts.health.maintenance = reason
         logger.info("{}: {}", self.name, "is in rotation again" if reason is None else f"in maintenance: {reason}")
-        if self.parts.consul is not None:
-            await self.parts.consul.maintenance(reason)
+        try:
+            if self.parts.consul is not None:
+                await self.parts.consul.maintenance(reason)
+        finally:
+            await self.parts.rotation.tell()
 
     async def _restart(self) -> None:
         began = time.monotonic()

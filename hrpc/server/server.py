@@ -251,6 +251,8 @@ class Server:
     async def enter_maintenance(self, reason: str) -> None:
         """Takes the server out of rotation: callers that find it in Consul make no new call to it.
 
+        Plugins that announce it are told as well.
+
         It goes on serving, readiness says 503 with the reason, and health of gRPC and liveness stay as they are. It
         lasts until `leave_maintenance`, also when Consul loses the registration meanwhile. Raises `OptionError` for a
         reason that cannot be shown, `NotRunning`, and `ConsulError` when Consul cannot be told now: it is then told as

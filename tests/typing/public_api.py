@@ -45,6 +45,7 @@ class Announcing(hrpc.plugin.Plugin):
     @asynccontextmanager
     async def announce(self, server: hrpc.plugin.Announced) -> AsyncIterator[None]:
         server.when_drained(close_something)
+        server.when_maintained(lambda reason: assert_type(reason, str | None))
         assert_type(server.methods, Sequence[str])
         yield
 

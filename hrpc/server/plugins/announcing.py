@@ -11,6 +11,7 @@ from hrpc.abc import Plugin
 from hrpc.option.plugin_checks import manager
 from hrpc.plugin import Announced
 from hrpc.server.parts import Parts
+from hrpc.server.plugins.rotation import Told
 from hrpc.server.registration import own_entry
 
 
@@ -18,15 +19,16 @@ from hrpc.server.registration import own_entry
 async def announced(parts: Parts, plugin: Plugin) -> AsyncIterator[None]:
     """Lets a plugin announce the server while the context lasts. Raises `PluginError`, and what the plugin raises."""
     hook: Any = getattr(plugin, "announce", None)
-    made = hook(told(parts))
+    when_maintained: list[Told] = []
+    made = hook(told(parts, when_maintained))
     if made is None:
         yield
         return
-    async with manager(plugin, "announce", made):
+    async with manager(plugin, "announce", made), parts.rotation.announced(plugin.name, when_maintained):
         yield
 
 
-def told(parts: Parts) -> Announced:
+def told(parts: Parts, when_maintained: list[Told]) -> Announced:
     """What a plugin is told of the server. Raises `OptionError` without an address to give."""
     entry, settings = own_entry(parts), parts.settings
     return Announced(
@@ -44,6 +46,7 @@ def told(parts: Parts) -> Announced:
         drain_delay=settings.drain_delay,
         grace=settings.stop.grace,
         when_drained=parts.when_drained.append,
+        when_maintained=when_maintained.append,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import pytest
 
 import hrpc
 from hrpc import listener
-from hrpc.errors import OptionError, PluginError, StartError, StopError
+from hrpc.errors import ConsulError, OptionError, PluginError, StartError, StopError
 from hrpc.plugin import API_VERSION, Announced, Plugin
 from hrpc.testing.servers import ConsulServer
 from tests import agent
@@ -88,6 +89,70 @@ def test_a_job_loads_plugins_and_announces_nothing() -> None:
 def test_callers_have_time_to_notice_only_where_the_server_was_announced() -> None:
     assert a_server(hrpc.with_plugins(Announcing("a"))).settings.drain_delay == 1.0
     assert a_server(hrpc.with_plugins(Loaded("a"))).settings.drain_delay == 0.0
+
+
+class Maintained(Announcing):
+    """One that tells others as well when the server is out of rotation."""
+
+    @asynccontextmanager
+    async def announce(self, server: Announced) -> AsyncIterator[None]:
+        server.when_maintained(self.maintained)
+        async with super().announce(server):
+            yield
+
+    async def maintained(self, reason: str | None) -> None:
+        self.happened.append(f"{self.name} {'in rotation' if reason is None else f'out: {reason}'}")
+
+
+async def test_a_plugin_that_announces_is_told_of_maintenance_until_it_withdraws() -> None:
+    plugin = Maintained("a")
+    server = a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0))
+
+    server.apply(hrpc.with_exit_listeners(server.leave_maintenance))
+    async with server:
+        await server.leave_maintenance()  # it was in none
+        await server.enter_maintenance("rebuilding")
+        await server.leave_maintenance()
+        await server.enter_maintenance("for good")
+    assert plugin.happened == [
+        *("load a", "announce a", "a out: rebuilding", "a in rotation", "a out: for good"),
+        *("withdraw a", "drained a", "unload a"),
+    ]
+
+
+async def test_a_plugin_that_announces_a_server_in_maintenance_is_told_at_once() -> None:
+    plugin = Maintained("a")
+    server = a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0))
+    server.apply(hrpc.with_pre_run(lambda: server.enter_maintenance("warming up")))
+    async with server:
+        assert plugin.happened == ["load a", "announce a", "a out: warming up"]
+        await server.leave_maintenance()
+        assert plugin.happened[3:] == ["a in rotation"]
+
+
+async def test_a_plugin_that_cannot_be_told_of_maintenance_is_in_the_log_and_the_others_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Failing(Maintained):
+        async def maintained(self, reason: str | None) -> None:
+            raise OSError("no way")
+
+    plugins = (Failing("a"), Maintained("b"))
+    async with a_server(hrpc.with_plugins(*plugins), hrpc.with_graceful_stop(drain_delay=0)) as server:
+        await server.enter_maintenance("rebuilding")
+        assert plugins[1].happened == ["load b", "announce b", "b out: rebuilding"]
+    assert "plugin 'a' could not be told of maintenance: OSError('no way')" in capsys.readouterr().out
+
+
+async def test_plugins_are_told_of_maintenance_when_consul_cannot_be(own_consul: ConsulServer) -> None:
+    plugin = Maintained("a")
+    at_consul = hrpc.with_consul(hrpc.Consul(address=own_consul.address))
+    async with a_server(at_consul, hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0)) as server:
+        await asyncio.to_thread(own_consul.kill)
+        with pytest.raises(ConsulError):
+            await server.enter_maintenance("rebuilding")
+        assert plugin.happened[-1] == "a out: rebuilding"
+        await asyncio.to_thread(own_consul.start)
 
 
 async def test_a_plugin_may_choose_to_announce_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.echo import call
 from tests.server.workers.fleet import Fleet, fleet
 
 PLUGIN = """
@@ -34,6 +35,7 @@ class Fleeting(Plugin):
     async def announce(self, server):
         say("announce in", hrpc.worker(), "on", server.port, "with", server.health_port, server.grace)
         server.when_drained(lambda: say("drained in", hrpc.worker()))
+        server.when_maintained(lambda reason: say("maintained in", hrpc.worker(), "for", reason))
         yield
         say("withdraw in", hrpc.worker())
 
@@ -43,6 +45,9 @@ class Fleeting(Plugin):
         return {"asked": dict(asked), "worker": hrpc.worker()}
 
     debug_pages = property(lambda self: {"fleeting": self.page})
+
+async def repair(request, context):
+    await server.enter_maintenance("repairs")
 """
 GIVEN = "hrpc.with_plugins(Fleeting()), hrpc.with_health_check(0)"
 
@@ -54,7 +59,7 @@ async def page(service: Fleet, path: str) -> Any:
 
 
 async def test_each_worker_loads_a_plugin_and_the_master_announces_it_once(tmp_path: Path) -> None:
-    async with fleet(tmp_path, GIVEN, before=PLUGIN) as service:
+    async with fleet(tmp_path, GIVEN, before=PLUGIN, methods="Repair=repair") as service:
         port, health_port = service.port, service.http("health")
         assert await page(service, "/debug/fleeting?name=a") == {
             "workers": {str(each): {"asked": {"name": "a"}, "worker": each} for each in (1, 2)}
@@ -62,6 +67,9 @@ async def test_each_worker_loads_a_plugin_and_the_master_announces_it_once(tmp_p
         body = await page(service, "/debug/fleeting?unwell=2")
         assert body["workers"]["2"] == {"error": "ZeroDivisionError: "}
         assert body["workers"]["1"]["worker"] == 1
+        async with service.channel() as channel:
+            await call(channel, "Repair")
+        await service.says("maintained in None for repairs")
         service.process.send(signal.SIGTERM)
         assert await service.ended() == 0
     said = re.findall(r"^((?:load|unload|announce|withdraw|drained) in .*)$", service.process.output, re.MULTILINE)
