@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hrpc.abc import PLUGIN_API_VERSION, Plugin
 from hrpc.errors import PluginError
 
-_MAPPINGS = ("health_checks", "debug_pages", "commands")
+_MAPPINGS = {"health_checks": "functions", "debug_pages": "functions", "commands": "texts"}
 
 
 def checked(told: str, plugin: Any) -> Plugin:
@@ -25,10 +25,11 @@ def checked(told: str, plugin: Any) -> Plugin:
     _check_dependencies(told, name, getattr(plugin, "depends_on", ()))
     for hook in ("load", "announce"):
         _check_manager(told, name, hook, getattr(plugin, hook, None))
-    for mapping in _MAPPINGS:
+    for mapping, values in _MAPPINGS.items():
         found = getattr(plugin, mapping, {})
-        if not isinstance(found, Mapping) or not all(isinstance(key, str) and key for key in found):
-            raise PluginError(f"{told}: {name!r} has {mapping}={found!r}; it takes a mapping of names")
+        fits = callable if values == "functions" else _is_text
+        if not isinstance(found, Mapping) or not all(_is_text(key) and fits(found[key]) for key in found):
+            raise PluginError(f"{told}: {name!r} has {mapping}={found!r}; it takes a mapping of names to {values}")
     return plugin  # type: ignore[no-any-return]
 
 
@@ -57,8 +58,12 @@ def check_version(told: str, name: str, version: object) -> None:
 
 
 def _check_dependencies(told: str, name: str, names: Any) -> None:
-    if isinstance(names, str) or not all(isinstance(each, str) and each for each in names):
+    if isinstance(names, str) or not isinstance(names, Collection) or not all(map(_is_text, names)):
         raise PluginError(f"{told}: {name!r} has depends_on={names!r}; it takes a list of the names of plugins")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _check_manager(told: str, name: str, hook: str, function: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import grpc.aio
@@ -318,9 +319,34 @@ class OneDependency(Plugin):
     depends_on = "b"
 
 
+class NoDependency(Plugin):
+    name = "a"
+    depends_on = None  # type: ignore[assignment]
+
+
+class DependenciesOnce(Plugin):
+    name = "a"
+    depends_on = (name for name in ("b",))  # type: ignore[assignment]
+
+
 class WrongChecks(Plugin):
     name = "a"
     health_checks = (1,)  # type: ignore[assignment]
+
+
+class WrongCheck(Plugin):
+    name = "a"
+    health_checks: Mapping[str, Any] = {"a": True}
+
+
+class WrongPage(Plugin):
+    name = "a"
+    debug_pages: Mapping[str, Any] = {"a": {}}
+
+
+class WrongCommand(Plugin):
+    name = "a"
+    commands: Mapping[str, Any] = {"a": print}
 
 
 class Nameless(Plugin):
@@ -343,7 +369,12 @@ class Nameless(Plugin):
             "'a' is made for version 2 of hrpc's plugin API, and this hrpc has version 1: install a version",
         ),
         (OneDependency(), "'a' has depends_on='b'; it takes a list of the names of plugins"),
-        (WrongChecks(), r"'a' has health_checks=\(1,\); it takes a mapping of names"),
+        (NoDependency(), "'a' has depends_on=None; it takes a list of the names of plugins"),
+        (DependenciesOnce(), "'a' has depends_on=<generator .*>; it takes a list of the names of plugins"),
+        (WrongChecks(), r"'a' has health_checks=\(1,\); it takes a mapping of names to functions"),
+        (WrongCheck(), "'a' has health_checks={'a': True}; it takes a mapping of names to functions"),
+        (WrongPage(), "'a' has debug_pages={'a': {}}; it takes a mapping of names to functions"),
+        (WrongCommand(), "'a' has commands={'a': <built-in function print>}; it takes a mapping of names to texts"),
     ],
 )
 def test_what_is_no_plugin_is_refused_in_one_line_that_says_why(given: object, says: str) -> None:
