@@ -67,6 +67,11 @@ class Database(AsyncDatabase[Document]):
     def with_options(self, *args: Any, **options: Any) -> Any:
         return Database(self._switch, **_options(AsyncDatabase.with_options(self, *args, **options)))
 
+    async def create_collection(self, name: str, *args: Any, **options: Any) -> Collection:
+        client = self._switch.client(args, options)
+        made = await operate(client, self._on(client).create_collection, name, *args, **options)
+        return Collection(self, name, **_options(made))
+
     def _on(self, client: Client) -> AsyncDatabase[Document]:
         return client.get_database(client._hrpc.settings.dbname, **_options(self))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Any
@@ -48,6 +50,15 @@ def make_fake() -> Iterator[MakeFake]:
             return fake
 
         yield make
+
+
+@pytest.fixture
+def sockets_left() -> Iterator[None]:
+    """PyMongo leaves it to the interpreter to close a socket whose connecting is cancelled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 @pytest.fixture

@@ -338,6 +338,11 @@ class FakeMongoDB:
         self._of(command)
         return {"numIndexesBefore": 1, "numIndexesAfter": 1 + len(command["indexes"])}
 
+    def _do_listindexes(self, command: Document, connection: Connection) -> Document:
+        if (command["$db"], command["listIndexes"]) not in self._held(command):
+            raise Refused(26, "NamespaceNotFound", "ns does not exist")
+        return self._cursor(command, command["listIndexes"], [{"v": 2, "key": {"_id": 1}, "name": "_id_"}], 101)
+
     def _do_listcollections(self, command: Document, connection: Connection) -> Document:
         names = sorted(name for database, name in self._held(command) if database == command["$db"])
         rows = [{"name": name, "type": "collection"} for name in names]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -64,7 +63,6 @@ async def changed(server: hrpc.Server, settings: dict[str, Any]) -> None:
     await configs.set("databases/mongodb", json.dumps(settings))
 
     async def is_closed() -> bool:
-        gc.collect()  # what nobody has any more may be part of a cycle
         return found.pool is not before and found.pools == [found.pool]
 
     await eventually(is_closed)
@@ -150,8 +148,7 @@ async def test_settings_come_from_consul_and_each_database_has_its_own(
     assert [set(fake.store.collections) for fake in (one, other)] == [{("shop", "sold")}, {("events", "seen")}]
 
 
-# PyMongo leaves it to the interpreter to close a socket whose connecting is cancelled.
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.usefixtures("sockets_left")
 async def test_it_is_opened_again_under_load_and_nothing_fails(consul: ConsulServer, make_fake: MakeFake) -> None:
     first, second = make_fake(users={"shop": "old", "store": "new"}), make_fake()
     settings = of(first, username="shop", password="old", acquire_timeout=9.0)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from gridfs import AsyncGridFSBucket
 from pymongo import InsertOne, ReadPreference, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -88,6 +89,25 @@ async def test_a_transaction_is_seen_by_others_when_it_is_committed(db: Any) -> 
                 await db.sold.insert_one({"_id": 2}, session=session)
                 _ = 1 / 0
     assert await db.sold.count_documents({}) == 2
+
+
+async def test_a_collection_that_is_made_is_one_of_ours(db: Any) -> None:
+    await db.drop_collection("made")
+    made = await db.create_collection("made")
+    assert type(made) is type(db.made)
+    await made.insert_one({"_id": 1})
+    assert await made.options() == {}
+    assert list(await made.index_information()) == ["_id_"]
+    await made.drop()
+
+
+async def test_gridfs_keeps_files_in_it(db: Any) -> None:
+    bucket = AsyncGridFSBucket(db, "parts", chunk_size_bytes=1000)
+    number = await bucket.upload_from_stream("manual.txt", b"x" * 2500)
+    async with await bucket.open_download_stream(number) as stored:
+        assert (stored.filename, await stored.read()) == ("manual.txt", b"x" * 2500)
+    await bucket.delete(number)
+    assert await db.parts.chunks.count_documents({}) == 0
 
 
 async def test_what_the_server_refuses_is_pymongos_error_with_its_code(db: Any) -> None:
