@@ -14,7 +14,7 @@ from hrpc.option import checks
 from hrpc_sidecar import place
 from hrpc_sidecar.client import ApiClient
 from hrpc_sidecar.controller import Controller
-from hrpc_sidecar.errors import AgentRunError, SidecarError, Stage
+from hrpc_sidecar.errors import AgentRunError, SidecarError, Stage, ungrouped
 from hrpc_sidecar.node import ServiceNode, ServiceOptions
 from hrpc_sidecar.runner import OnError, Runner
 from hrpc_sidecar.status import Status
@@ -89,12 +89,13 @@ class Agent:
     async def watching(self) -> AsyncIterator[None]:
         """Keeps the service registered while the context lasts. At its end nothing registers it any more; it is not
         deregistered."""
-        async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(self.runner.run(), name="hrpc-sidecar: watch")
-            try:
-                yield
-            finally:
-                watch.cancel()
+        with ungrouped():
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self.runner.run(), name="hrpc-sidecar: watch")
+                try:
+                    yield
+                finally:
+                    watch.cancel()
 
     async def drain(self) -> None:
         """Has the agent send no new calls, unless the grace period is 0. Raises `SidecarApiError`."""

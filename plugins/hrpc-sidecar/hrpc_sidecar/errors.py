@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from hrpc.errors import HrpcError, OptionError
@@ -121,6 +123,15 @@ class AgentRunError(SidecarError):
         super().__init__(f"{stage}: {cause}" if isinstance(cause, HrpcError) else f"{stage}: {cause!r}")
         self.stage = stage
         self.__cause__ = cause
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Raises the error of a task group as it is, and not as a group, when it is the only one."""
+    try:
+        yield
+    except ExceptionGroup as faults:
+        raise faults if len(faults.exceptions) > 1 else faults.exceptions[0] from None
 
 
 def reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from hrpc_sidecar.controller import Controller
-from hrpc_sidecar.errors import RegisterReplayError
+from hrpc_sidecar.errors import RegisterReplayError, ungrouped
 from hrpc_sidecar.events import CONNECTED, DISCONNECTED, ConnectionEvent
 
 OnError = Callable[[Exception], object]
@@ -51,7 +51,7 @@ class Runner:
     async def run(self) -> None:
         """Goes on until it is cancelled, or the source has no more events. When it has ended, nothing registers any
         more: a request that was under way has been answered."""
-        try:
+        with ungrouped():
             async with asyncio.TaskGroup() as tasks:
                 try:
                     async with aclosing(self._source.subscribe()) as events:
@@ -59,9 +59,6 @@ class Runner:
                             await self._handle(event, tasks)
                 finally:
                     self._end_retrying()
-        except ExceptionGroup as faults:
-            # One is raised as it is, and not as a group.
-            raise faults if len(faults.exceptions) > 1 else faults.exceptions[0] from None
 
     async def _handle(self, event: ConnectionEvent, tasks: asyncio.TaskGroup) -> None:
         self._controller.observe_event(event)

@@ -221,6 +221,27 @@ async def test_nothing_registers_after_the_watch_has_ended() -> None:
     assert life.calls.count("register") == 1
 
 
+async def test_what_is_raised_while_it_is_watched_is_raised_as_it_is() -> None:
+    life = Life()
+    with pytest.raises(LookupError, match="broken"):
+        async with life.agent.watching():
+            await life.agent.controller.registered()
+            raise LookupError("broken")
+    assert life.calls == ["register"]
+
+
+async def test_a_watch_that_fails_ends_what_is_done_meanwhile() -> None:
+    class Broken(Scripted):
+        async def subscribe(self):  # type: ignore[no-untyped-def]
+            yield UP
+            raise LookupError("no agent")
+
+    life = Life(Broken())
+    with pytest.raises(LookupError, match="no agent"):
+        async with asyncio.timeout(5), life.agent.watching():
+            await asyncio.Event().wait()
+
+
 async def test_a_whole_life_with_an_agent() -> None:
     async with SidecarAgent() as sidecar:
         agent = Agent(options(), base_url=sidecar.base_url, grace_period=0.05)

@@ -133,7 +133,9 @@ async def test_a_start_goes_on_without_the_agent_and_registers_when_it_is_there(
 
 async def test_a_start_that_is_to_fail_fast_says_why(free_port: int, agent: SidecarAgent) -> None:
     away = hrpc_sidecar.with_sidecar(f"http://127.0.0.1:{free_port}", fail_fast=True, request_timeout=0.1)
-    with pytest.raises(StartError, match=r"announce by hrpc-sidecar: .* has not taken the registration within 0\.1 s"):
+    with pytest.raises(
+        StartError, match=r"hrpc-sidecar: the sidecar-agent at .* has not taken the registration within 0\.1 s: GET"
+    ):
         async with server(away):
             pass
     agent.fail("/register", status=422, code="INVALID", message="no such tenant", times=1000)
