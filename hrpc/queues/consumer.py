@@ -32,7 +32,7 @@ class Consumer:
         the server, but no more than `longest` seconds with what it takes to cancel them."""
         self.id = f"{queue}: {subscription.name}"
         self.queue = queue
-        self.failure: str | None = "it has not begun"
+        self.failure: str | None = None
         """Why nothing is consumed now; None when it is."""
         self._subscription = subscription
         self._broker = broker
@@ -45,7 +45,6 @@ class Consumer:
     async def setup(self) -> AsyncIterator[None]:
         """What it needs is open already."""
         measured()
-        self.failure = None
         yield
 
     async def run(self) -> None:

@@ -33,11 +33,17 @@ class KafkaBroker:
         self._client_id = client_id
 
     async def ping(self) -> None:
-        """Asks one broker for what it knows of the cluster."""
-        if not await self.client.producer.client.force_metadata_update():
-            error = QueueUnavailable(f"{self._settings.place}: no broker answers")
-            error.origin = self._settings.origin
-            raise error
+        """Asks one broker for what it knows of the cluster; and nothing is well when nothing is sent any more."""
+        producer = self.client.producer
+        if producer._sender.sender_task.done():
+            raise self._unavailable("nothing is sent any more, after an error in aiokafka: restart the service")
+        if not await producer.client.force_metadata_update():
+            raise self._unavailable("no broker answers")
+
+    def _unavailable(self, why: str) -> QueueUnavailable:
+        error = QueueUnavailable(f"{self._settings.place}: {why}")
+        error.origin = self._settings.origin
+        return error
 
     def consume(self, subscription: Subscription) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Begins to consume."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -13,7 +13,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from loguru import logger
 
-from hrpc.queues import Delivery, Subscription
+from hrpc.queues import Delivery, QueueError, Subscription
 from hrpc_kafka import errors
 from hrpc_kafka.commits import Commits
 from hrpc_kafka.delivery import Delivered
@@ -86,18 +86,26 @@ async def _stopped(consumer: AIOKafkaConsumer[bytes, bytes], place: str) -> None
     try:
         async with asyncio.timeout(_STOP_LIMIT):
             await consumer.stop()
+        return
     except TimeoutError:
         # It was waiting for brokers that are away, or for a group that does not come together.
         logger.warning("{}: left without a word, the group notices after session_timeout", place)
-        # What stop() has not come to, in its order; there is no other way in aiokafka to end these tasks.
-        if consumer._coordinator is not None:
-            await consumer._coordinator._stop_heartbeat_task()
-            await consumer._coordinator._stop_commit_offsets_refresh_task()
-        if consumer._fetcher is not None:
-            await consumer._fetcher.close()
-        await consumer._client.close()
     except KafkaError as error:
         logger.warning("{}: the end was not clean: {}", place, error)
+    await _cut_off(consumer)
+
+
+async def _cut_off(consumer: AIOKafkaConsumer[bytes, bytes]) -> None:
+    """Does what stop() has not come to, in its order; there is no other way in aiokafka to end these tasks."""
+    if consumer._coordinator is not None:
+        await consumer._coordinator._stop_heartbeat_task()
+        await consumer._coordinator._stop_commit_offsets_refresh_task()
+    if consumer._fetcher is not None:
+        for task in consumer._fetcher._pending_tasks:
+            task.cancel()
+        with suppress(KafkaError):
+            await consumer._fetcher.close()
+    await consumer._client.close()
 
 
 class Deliveries:
@@ -125,6 +133,8 @@ class Deliveries:
     async def fetched(self) -> AsyncIterator[None]:
         """Fetches and commits while the context lasts."""
         tasks = [asyncio.create_task(self._fetch()), asyncio.create_task(self.commits.run())]
+        # getmany() waits on when the task has ended that fetches, and only the log of aiokafka would tell.
+        self._consumer._fetcher.error_future.add_done_callback(self._no_more_is_fetched)
         try:
             yield
         finally:
@@ -146,6 +156,11 @@ class Deliveries:
             self._failure.__cause__ = error
         except Exception as error:  # noqa: BLE001 - raised where it is iterated
             self._failure = error
+        self._news.set()
+
+    def _no_more_is_fetched(self, ended: asyncio.Future[None]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        self._failure = QueueError(f"{self.settings.place}: fetching has ended: {error}")
         self._news.set()
 
     def _take(self, place: TopicPartition, records: list[Record]) -> None:

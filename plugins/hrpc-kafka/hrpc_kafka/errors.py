@@ -11,6 +11,8 @@ _HINTS: dict[type[BaseException], str] = {
     kafka.UnknownTopicOrPartitionError: "there is no such topic: create it, or let the brokers create topics",
     kafka.TopicAuthorizationFailedError: "no permission for the topic: change the ACLs of the user",
     kafka.GroupAuthorizationFailedError: "no permission for the group: change the ACLs of the user",
+    kafka.ClusterAuthorizationFailedError: "no permission to send idempotently: give the user IdempotentWrite, or set "
+    "idempotent to false",
     kafka.MessageSizeTooLargeError: "the message is too large: see max_message_bytes here and max.message.bytes there",
     kafka.AuthenticationFailedError: "the user or the password is wrong",
     kafka.SaslAuthenticationFailed: "the user or the password is wrong",

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from kafka_service import AT_ONCE, Seen, a_service, leader_that_waits, local, reading
 from loguru import logger
@@ -330,3 +331,37 @@ async def test_a_topic_that_is_missing_or_denied_is_told_by_readiness_and_to_who
         with pytest.raises(QueueError, match="a message to 'denied' was not sent"):
             await kafka.get().produce("denied", b"x")
         await eventually(is_told)
+
+
+async def test_consuming_begins_anew_when_the_library_fetches_no_more(
+    cluster: MockCluster, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    cluster.create("fetched")
+    fails = False
+    as_it_is = Fetcher._get_actions_per_node
+
+    def actions(self: Any, assignment: Any) -> Any:
+        nonlocal fails
+        if fails:
+            fails = False
+            raise ValueError("a fault of the library")
+        return as_it_is(self, assignment)
+
+    monkeypatch.setattr(Fetcher, "_get_actions_per_node", actions)
+    seen = Seen()
+    async with a_service(local(cluster, kafka.consume("fetched", seen, group="g"))):
+        await kafka.get().produce("fetched", b"1")
+        await seen.until(lambda seen: seen.bodies == [b"1"])
+        fails = True
+        await eventually(lambda: _holds(lambda: any("fetching has ended" in line for line in said)))
+        await kafka.get().produce("fetched", b"2")
+        await seen.until(lambda seen: seen.bodies == [b"1", b"2"])
+
+
+async def test_readiness_tells_when_nothing_is_sent_any_more(cluster: MockCluster) -> None:
+    server = a_service(local(cluster), hrpc.with_health_check(0))
+    async with server, aiohttp.ClientSession() as probe:
+        kafka.get().producer._sender.sender_task.cancel()
+        await asyncio.wait({kafka.get().producer._sender.sender_task})
+        async with probe.get(f"http://127.0.0.1:{server.health_port}/healthx/readiness") as response:
+            assert "nothing is sent any more" in (await response.json())["parts"]["kafka"]
