@@ -34,6 +34,8 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
     connected = client._hrpc
     events, task = connected.events, asyncio.current_task()
     assert task is not None
+    if task in events.operations:
+        return await method(*args, **options)  # a part of one, such as the end of a cursor that is read to its end
     cancels = task.cancelling()
     connected.usage.begin()
     # PyMongo's own limit is that of the operation as a whole, within which it would wait for a server all the time.

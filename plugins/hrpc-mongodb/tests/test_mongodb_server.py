@@ -240,6 +240,23 @@ async def test_a_stop_does_not_wait_for_what_somebody_still_holds(make_fake: Mak
     assert fake.connections == 0
 
 
+async def test_a_stop_does_not_wait_for_what_an_old_pool_has_lent(consul: ConsulServer, make_fake: MakeFake) -> None:
+    first, second = make_fake(), make_fake()
+    await agent.store(consul.address, "mongodb-stop/databases/mongodb", json.dumps(of(first)))
+    async with asyncio.timeout(20):
+        async with serving(*with_stored(consul, "mongodb-stop")) as server:
+            session = hrpc_mongodb.get().client.start_session()
+            await hrpc_mongodb.get().sold.find_one({}, session=session)
+            await configs.set("databases/mongodb", json.dumps(of(second)))
+
+            async def is_new() -> bool:
+                return len(live(server).pools) == 2
+
+            await eventually(is_new)
+    assert first.connections == 0
+    assert not session.has_ended
+
+
 async def test_the_name_of_the_plugin_is_enough_where_consul_has_the_settings(
     consul: ConsulServer, make_fake: MakeFake
 ) -> None:
