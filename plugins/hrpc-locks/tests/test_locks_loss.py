@@ -160,6 +160,35 @@ async def test_the_block_is_cancelled_and_told_apart_from_a_cancel_of_others(own
             await holds(0.05)
 
 
+async def test_a_cancel_of_others_at_the_same_moment_is_not_swallowed(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=0.6) as locks:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        assert holder.held is not None
+        await locks._client.flushall()
+        await holder.held.lost.wait()
+        holder.task.cancel()
+        await asyncio.wait({holder.task})
+        assert holder.task.cancelled()
+
+
+async def test_who_waits_misses_nothing_while_nothing_is_heard(own_redis: RedisServer) -> None:
+    async with opened(own_redis, PREFIX, ttl=600) as locks:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        waiting = Holder(locks.write("a"))
+        await waits(locks)
+
+        async def hears() -> bool:
+            return locks._waking.hears
+
+        await eventually(hears)
+        await locks._client.client_kill_filter(_type="pubsub")
+        await holder.leave()
+        await waiting.has.wait()
+        await waiting.leave()
+
+
 async def test_a_block_that_is_not_to_be_cancelled_is_told_and_fails_at_its_end(own_redis: RedisServer) -> None:
     async with opened(own_redis, PREFIX, ttl=0.6) as locks:
         has_ended = False

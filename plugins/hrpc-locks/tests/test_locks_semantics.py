@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from lock_clients import Holder, keys, nothing_is_left, opened, waits
@@ -12,7 +13,8 @@ from redis.crc import key_slot
 
 from hrpc.errors import OptionError
 from hrpc.testing.servers import RedisServer
-from hrpc_locks import Locks, LockTimeout, LockUpgrade
+from hrpc_locks import Locks, LockTimeout, LockUnavailable, LockUpgrade, scripts
+from hrpc_locks.asking import Asking
 from hrpc_locks.scripts import Place
 from tests.proxy import proxied
 
@@ -27,6 +29,13 @@ def prefix() -> str:
 @pytest.fixture
 async def locks(redis_server: RedisServer, prefix: str) -> AsyncIterator[Locks]:
     async with opened(redis_server, prefix) as made:
+        yield made
+
+
+@pytest.fixture
+async def patient(redis_server: RedisServer, prefix: str) -> AsyncIterator[Locks]:
+    """Locks that ask again only when they are told."""
+    async with opened(redis_server, prefix, ttl=600) as made:
         yield made
 
 
@@ -162,9 +171,8 @@ async def test_readers_that_keep_coming_do_not_keep_a_writer_out(locks: Locks, o
         over.set()
 
 
-async def test_who_gives_up_lets_those_behind_pass(
-    locks: Locks, others: Locks, redis_server: RedisServer, prefix: str
-) -> None:
+async def test_who_gives_up_lets_those_behind_pass(patient: Locks, redis_server: RedisServer, prefix: str) -> None:
+    locks = others = patient
     holder = Holder(locks.read("a"))
     await holder.has.wait()
     writer = Holder(others.write("a"))
@@ -205,13 +213,47 @@ async def test_one_that_is_cancelled_while_redis_answers_leaves_nothing_behind(
     await nothing_is_left(redis_server, prefix)
 
 
+class Late:
+    """A client whose questions for locks get to Redis late: also after whoever asks was cancelled."""
+
+    def __init__(self, client: Any) -> None:
+        self.arrives = asyncio.Event()
+        self.answers: list[asyncio.Task[Any]] = []
+        self._client = client
+
+    async def evalsha(self, digest: str, *arguments: Any) -> Any:
+        if digest != scripts._DIGESTS[scripts.ACQUIRE]:
+            return await self._client.evalsha(digest, *arguments)
+
+        async def late() -> Any:
+            await self.arrives.wait()
+            return await self._client.evalsha(digest, *arguments)
+
+        self.answers.append(asyncio.create_task(late()))
+        return await asyncio.shield(self.answers[-1])
+
+
+async def test_what_redis_reads_after_its_asker_was_cancelled_takes_no_lock(locks: Locks, prefix: str) -> None:
+    async with locks.write("a"):
+        pass
+    client = Late(locks._client)
+    async with Locks(client, prefix=prefix) as late:  # type: ignore[arg-type]
+        asking = Holder(late.write("a"))
+        while not client.answers:
+            await asyncio.sleep(0)
+        asking.task.cancel()
+        await asyncio.wait({asking.task})
+        await late.settle()
+        client.arrives.set()
+        assert await client.answers[0] == [-1, 0, 0, 0]
+    async with locks.write("a", timeout=0):
+        pass
+
+
 async def test_an_answer_on_its_way_to_one_that_has_left_is_refused(
     locks: Locks, redis_server: RedisServer, prefix: str
 ) -> None:
     # What it asked is read by Redis after it was told that it has left, as from another connection.
-    from hrpc_locks import LockUnavailable, scripts
-    from hrpc_locks.asking import Asking
-
     place = Place.of(prefix, "a")
     asking = Asking(locks._client, locks._waking, place, "a", "w:me:1", 1.0)
     await scripts.run(locks._client, scripts.RELEASE, place, "w:me:1", 1.0, True)
