@@ -19,19 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import hrpc
 from hrpc._runtime import Slots
+from hrpc.plugin import Plugin
 from hrpc.queues import Broker, Recipe, new_recipe
-from hrpc_rabbitmq.broker import opened
-from hrpc_rabbitmq.publishing import Client
 from hrpc_rabbitmq.settings import RabbitOptions, RabbitSettings
 from hrpc_rabbitmq.subscription import Binding, RabbitSubscription, checked_name, consume, exchange_type
 
+if TYPE_CHECKING:
+    from hrpc_rabbitmq.publishing import Client
+
 __all__ = [
     "Binding",
-    "Client",
     "RabbitOptions",
+    "RabbitPlugin",
     "RabbitSettings",
     "RabbitSubscription",
     "consume",
@@ -72,6 +75,8 @@ def new(
     called = "rabbitmq" if name is None else name
 
     def connect(complete: RabbitSettings) -> AbstractAsyncContextManager[Broker]:
+        from hrpc_rabbitmq.broker import opened  # and with it aio-pika, which only a running server needs
+
         return opened(complete, called, subscriptions, declared)
 
     given = cast(dict[str, Any], settings)
@@ -84,3 +89,15 @@ def get(name: str | None = None) -> Client:
     Raises `NotRunning` where there is none.
     """
     return slots.get(name)
+
+
+class RabbitPlugin(Plugin):
+    """What ``hrpc.with_plugins("hrpc-rabbitmq")`` loads: the RabbitMQ of Consul KV, to publish to.
+
+    A service that consumes, or has settings in code, passes ``rabbitmq.new(…)`` to `hrpc.with_message_queues` instead.
+    """
+
+    name = "hrpc-rabbitmq"
+
+    def __init__(self) -> None:
+        self.options = (hrpc.with_message_queues(new()),)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,18 @@ async def test_what_is_not_to_be_declared_has_to_be_there(rabbitmq_server: Rabbi
         await handled.until(1)
 
 
-async def test_settings_come_from_consul(rabbitmq_server: RabbitMQServer) -> None:
+def test_the_library_is_imported_only_when_a_server_opens_the_queue() -> None:
+    recipe = "r.new(r.consume('orders', print), address='a')"
+    code = f"import sys, hrpc_rabbitmq as r; {recipe}; print('aio_pika' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_settings_come_from_consul(rabbitmq_server: RabbitMQServer, by_name: bool) -> None:
+    """Also for the plugin that is asked for by its name."""
     name, handled = a_name(), Handled()
+    consumed = hrpc.with_message_queues(rabbitmq.new(rabbitmq.consume(name, handled)))
     async with DevConsul() as consul:
         async with aiohttp.ClientSession() as session:
             url = f"http://{consul.address}/v1/kv/development/messagequeues/rabbitmq"
@@ -126,12 +138,13 @@ async def test_settings_come_from_consul(rabbitmq_server: RabbitMQServer) -> Non
             hrpc.with_server_name("shop"),
             LOCAL,
             hrpc.with_consul(Consul(address=consul.address)),
-            hrpc.with_message_queues(rabbitmq.new(rabbitmq.consume(name, handled))),
+            hrpc.with_plugins(rabbitmq.RabbitPlugin()) if by_name else consumed,
         )
         async with server:
             assert configs.get("messagequeues/rabbitmq", dict)["username"] == rabbitmq_server.username
-            await rabbitmq.get().publish("", b"1", routing_key=name)
-            await handled.until(1)
+            await rabbitmq.get().publish("", b"1", routing_key=name, mandatory=not by_name)
+            if not by_name:
+                await handled.until(1)
 
 
 async def test_settings_that_cannot_be_are_told() -> None:
