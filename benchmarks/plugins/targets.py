@@ -12,7 +12,6 @@ TARGETS: tuple[Target, ...] = (
     Target("hrpc-uniqueid: ids in one process, millions a second", "ids", ids.ONE, ids.RATE, at_least=1),
     Target("hrpc-uniqueid: ids of 8 processes that came twice", "ids", ids.ALL, ids.TWICE, at_most=0),
     Target("hrpc-rabbitmq: a consumer, against aio-pika", "rabbitmq", rabbitmq.OURS, rabbitmq.RATIO, at_least=0.9),
-    Target("the same, each message a span", "rabbitmq", rabbitmq.SPANS, rabbitmq.RATIO, at_least=0.9),
     Target("the same, one at a time", "rabbitmq", rabbitmq.OURS_ONE, rabbitmq.RATIO, at_least=0.9),
     Target("hrpc-sidecar: a stream of events, MB/s", "sidecar", sidecar.STREAM, sidecar.RATE, at_least=20),
     Target("hrpc-sidecar: registered again, s", "sidecar", sidecar.BACK, sidecar.SECONDS, at_most=1),

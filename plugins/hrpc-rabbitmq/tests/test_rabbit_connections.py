@@ -120,7 +120,8 @@ async def test_what_is_not_to_be_declared_has_to_be_there(rabbitmq_server: Rabbi
 def test_the_library_is_imported_only_when_a_server_opens_the_queue() -> None:
     recipe = "r.new(r.consume('orders', print), address='a')"
     code = f"import sys, hrpc_rabbitmq as r; {recipe}; print('aio_pika' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
