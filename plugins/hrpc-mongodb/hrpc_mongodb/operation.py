@@ -56,7 +56,7 @@ async def operate(client: Client, method: Callable[..., Awaitable[T]], *args: An
     except BaseException as error:
         _note(connected, error)
         if isinstance(error, WaitQueueTimeoutError):
-            raise _too_late(client, Phase.ACQUIRE) from error
+            raise _nothing_free(connected, "in time (read_timeout, or the deadline of the call)") from error
         raise
     finally:
         events.operations.pop(task, None)
@@ -128,9 +128,15 @@ def _too_late(client: Client, phase: Phase) -> PyMongoError:
         message = f"{settings.place}: no connection within {settings.connect_timeout:g} s (connect_timeout); check the "
         return settings.fault(NoConnection, message + "address, the port and the network")
     if phase is Phase.ACQUIRE:
-        message = f"{settings.place}: no connection was free within {settings.acquire_timeout:g} s (acquire_timeout): "
-        message += f"{connected.events.stats().used} of {settings.max_open_conns} per server are in use"
-        message += f"{connected.events.holders()}; raise max_open_conns, or hold connections for less long"
-        return settings.fault(MongoDBPoolTimeout, message)
+        return _nothing_free(connected, f"within {settings.acquire_timeout:g} s (acquire_timeout)")
     servers = client.topology_description.server_descriptions().values()
     return settings.fault(NoServer, no_server(settings, [one.error for one in servers if one.error is not None]))
+
+
+def _nothing_free(connected: Connected, when: str) -> MongoDBPoolTimeout:
+    settings, events = connected.settings, connected.events
+    return settings.fault(
+        MongoDBPoolTimeout,
+        f"{settings.place}: no connection was free {when}: {events.stats().used} of {settings.max_open_conns} per "
+        f"server are in use{events.holders()}; raise max_open_conns, or hold connections for less long",
+    )

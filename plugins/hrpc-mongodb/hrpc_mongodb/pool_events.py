@@ -84,9 +84,12 @@ class PoolEvents(ConnectionPoolListener):
         if (task := asyncio.current_task()) is not None:
             self._waiting.discard(task)
 
-    def _enter(self, phase: Phase) -> None:
+    def _progress(self) -> Progress | None:
         task = asyncio.current_task()
-        progress = None if task is None else self.operations.get(task)
+        return None if task is None else self.operations.get(task)
+
+    def _enter(self, phase: Phase) -> None:
+        progress = self._progress()
         if progress is not None and not progress.limit.expired():
             progress.phase, limit = phase, self._limits[phase]
             progress.limit.reschedule(None if limit is None else self._loop.time() + limit)
@@ -109,7 +112,10 @@ class PoolEvents(ConnectionPoolListener):
             self.activity.closed["cancelled" if is_cancelled else _CLOSED[event.reason]] += 1
         elif key in self._connecting:
             self._connecting.discard(key)
-            self.activity.failed[reason(error)] += 1
+            if not isinstance(error, asyncio.CancelledError):
+                self.activity.failed[reason(error)] += 1
+            elif (progress := self._progress()) is not None and progress.limit.expired():
+                self.activity.failed["timeout"] += 1
         self._used.pop(key, None)
 
     def connection_check_out_started(self, event: Any) -> None:

@@ -137,6 +137,47 @@ async def test_the_deadline_of_a_call_bounds_an_operation_and_the_server_is_told
     assert server.commands[-1]["maxTimeMS"] > 50_000, "but as the user asks for"
 
 
+@pytest.mark.usefixtures("sockets_left")
+async def test_a_connection_that_is_not_made_in_time_is_told(make_fake: MakeFake, open_mongodb: OpenMongoDB) -> None:
+    server = make_fake(users=USERS)
+    pool = await open_mongodb(server, connect_timeout=0.3, **LOGIN)
+    server.silent = {"saslContinue"}
+    server.cut()
+
+    async def is_slow() -> bool:
+        try:
+            await pool.client.sold.find_one({})
+        except PyMongoError as error:
+            assert pool.is_unavailable(error)
+            return isinstance(error, DatabaseUnavailable) and "no connection within 0.3 s (connect_timeout)" in str(
+                error
+            )
+        return False
+
+    await eventually(is_slow)
+    assert pool.activity.failed["timeout"] >= 1
+    assert pool.stats() == (0, 0, 0)
+
+
+async def test_a_full_pool_is_given_up_after_its_own_limit(make_fake: MakeFake, open_mongodb: OpenMongoDB) -> None:
+    server = make_fake()
+    pool = await open_mongodb(server, max_open_conns=1, acquire_timeout=0.2)
+    server.silent = {"update"}
+    running = asyncio.create_task(pool.client.sold.update_one({}, {"$set": {"n": 1}}))
+
+    async def is_full() -> bool:
+        return bool(pool.stats().used == 1)
+
+    await eventually(is_full)
+    with pytest.raises(
+        PoolTimeout, match=r"no connection was free within 0\.2 s \(acquire_timeout\): 1 of 1 per server"
+    ):
+        await pool.client.sold.find_one({})
+    assert (pool.activity.timeouts, pool.stats().waiting) == (1, 0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_full_pool_tells_who_has_the_connections(make_fake: MakeFake, open_mongodb: OpenMongoDB) -> None:
     server = make_fake()
     pool = await open_mongodb(server, max_open_conns=2)
