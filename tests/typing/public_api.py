@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import hrpc
 import hrpc_configs
+import hrpc_kafka
 import hrpc_location
 import hrpc_uniqueid
 from hrpc import Consul, Environment, configs, errors, life, log, metrics, queues, service, uniqueid
@@ -111,7 +112,10 @@ server = hrpc.new_server(
     hrpc.with_pre_run(close_something, priority=hrpc.Priority.FIRST, name="something"),
     hrpc.with_post_run(lambda: None),
     hrpc.with_start_limit(30),
-    hrpc.with_message_queues(Memory((queues.Subscription(("orders",), on_order, retry=queues.Retry(3)),))),
+    hrpc.with_message_queues(
+        Memory((queues.Subscription(("orders",), on_order, retry=queues.Retry(3)),)),
+        hrpc_kafka.new(hrpc_kafka.consume("orders", on_order, group="billing", concurrency=8), brokers=["a", "b:9093"]),
+    ),
     hrpc.with_plugins(limits, "acme-flags", Announcing()),
     hrpc.plugin.option("acme.with_announcing", Announcing()),
     hrpc.with_services(Consumer(), Feed(), max_shutdown=None),
@@ -188,6 +192,7 @@ def blocking() -> None:
 
 
 async def with_hosted_services() -> None:
+    assert_type(await hrpc_kafka.get().produce("orders", b"", key=b"7", headers={"version": "2"}), str)
     try:
         async with server:
             pass

@@ -14,7 +14,7 @@ from loguru import logger
 from hrpc import _runtime
 from hrpc.errors import InvalidConfig, QueueUnavailable
 from hrpc.queues import Delivery, Subscription
-from hrpc_kafka import errors
+from hrpc_kafka import errors, quiet
 from hrpc_kafka.consuming import consuming
 from hrpc_kafka.producing import Kafka
 from hrpc_kafka.settings import KafkaSettings
@@ -56,16 +56,21 @@ async def opened(settings: KafkaSettings, name: str) -> AsyncIterator[KafkaBroke
     runtime = _runtime.current()
     client_id = "hrpc" if runtime is None else runtime.server_name
     producer = _producer(settings, client_id)
-    try:
-        await _started(settings, client_id, producer)
-        yield KafkaBroker(name, settings, client_id, producer)
-    finally:
+    with quiet.repetitions():
         try:
-            async with asyncio.timeout(_STOP_LIMIT):
-                await producer.stop()
-        except TimeoutError:
-            logger.warning("{}: messages were not sent before the end: no broker takes them", settings.place)
-            await producer.client.close()
+            await _started(settings, client_id, producer)
+            yield KafkaBroker(name, settings, client_id, producer)
+        finally:
+            await _stopped(settings, producer)
+
+
+async def _stopped(settings: KafkaSettings, producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(_STOP_LIMIT):
+            await producer.stop()
+    except TimeoutError:
+        logger.warning("{}: messages were not sent before the end: no broker takes them", settings.place)
+        await producer.client.close()
 
 
 def _producer(settings: KafkaSettings, client_id: str) -> AIOKafkaProducer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from loguru import logger
 import hrpc
 import hrpc_kafka as kafka
 from hrpc.errors import QueueError, QueueUnavailable, StartError
-from hrpc_kafka import rebalancing
+from hrpc_kafka import quiet, rebalancing
 from hrpc_kafka.commits import Commits
 from hrpc_kafka.partition import Partition
 from hrpc_kafka.testing import MockCluster
@@ -365,3 +366,18 @@ async def test_readiness_tells_when_nothing_is_sent_any_more(cluster: MockCluste
         await asyncio.wait({kafka.get().producer._sender.sender_task})
         async with probe.get(f"http://127.0.0.1:{server.health_port}/healthx/readiness") as response:
             assert "nothing is sent any more" in (await response.json())["parts"]["kafka"]
+
+
+def test_what_the_library_says_again_and_again_is_written_once_in_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = logging.getLogger("aiokafka")
+    with quiet.repetitions():
+        for _ in range(3):
+            library.error("Unable connect to node with id %s", 1)
+            library.error("Unable connect to node with id %s", 2)
+        assert [record.args for record in caplog.records] == [(1,), (2,)]
+        monkeypatch.setattr(quiet, "EVERY", 0.0)
+        library.error("Unable connect to node with id %s", 1)
+    library.error("Unable connect to node with id %s", 1)
+    assert len(caplog.records) == 4
