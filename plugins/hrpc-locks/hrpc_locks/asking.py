@@ -74,7 +74,7 @@ class Asking:
             async with asyncio.timeout(timeout) as limited:
                 if not self._waking.hears:
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(self._ttl * SHARE):
+                        async with asyncio.timeout(_DEAF):
                             await self._waking.listen()
                 while not answer.token:
                     pause = answer.pause if self._waking.hears else min(answer.pause, _DEAF)

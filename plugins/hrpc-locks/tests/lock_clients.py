@@ -14,7 +14,7 @@ from hrpc.testing.servers import RedisServer
 from hrpc_locks import Held, Lock, Locks
 from tests.eventually import eventually
 
-TTL = 2.0
+TTL = 10.0
 
 
 @asynccontextmanager

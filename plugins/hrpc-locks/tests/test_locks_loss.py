@@ -94,7 +94,7 @@ async def test_one_who_waits_outlives_a_redis_that_is_killed_and_emptied(own_red
 
 
 async def test_a_wait_that_ends_while_redis_is_away_says_so(own_redis: RedisServer) -> None:
-    async with opened(own_redis, PREFIX) as locks, opened(own_redis, PREFIX) as others:
+    async with opened(own_redis, PREFIX, ttl=2.0) as locks, opened(own_redis, PREFIX, ttl=2.0) as others:
         async with asyncio.timeout(30):
             holder = Holder(locks.write("a"))
             await holder.has.wait()

@@ -85,7 +85,7 @@ async def test_nobody_is_where_another_must_not_be(own_redis: RedisServer, seed:
     random.seed(seed)
     rooms = [Room() for _ in range(3)]
     async with AsyncExitStack() as stack:
-        processes = [await stack.enter_async_context(opened(own_redis, PREFIX, ttl=5)) for _ in range(4)]
+        processes = [await stack.enter_async_context(opened(own_redis, PREFIX)) for _ in range(4)]
         tasks = [asyncio.create_task(wander(locks, rooms, 25)) for locks in processes for _ in range(8)]
         disturbing = asyncio.create_task(disturb(tasks))
         done, _ = await asyncio.wait(tasks)
@@ -103,7 +103,7 @@ async def test_nobody_is_where_another_must_not_be_while_lines_to_redis_are_cut(
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(proxied(own_redis.address))
         ports = (None, proxy.port, proxy.port)
-        processes = [await stack.enter_async_context(opened(own_redis, PREFIX, port=port)) for port in ports]
+        processes = [await stack.enter_async_context(opened(own_redis, PREFIX, ttl=2.0, port=port)) for port in ports]
         over = asyncio.Event()
 
         async def go_on(locks: Locks) -> None:
