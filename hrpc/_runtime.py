@@ -167,15 +167,17 @@ class ProcessIds:
 
         The last one stays after that: where somebody has chosen node ids, none is ever guessed.
         """
-        self.forget()
-        self.given.append(generator)
+        with self.lock:
+            self.given.append(generator)
+            self.forget()  # after it, so that another thread always finds one
         try:
             yield
         finally:
-            if len(self.given) > 1:
-                self.given.remove(generator)
-            else:
-                self._over = generator
+            with self.lock:
+                if len(self.given) > 1:
+                    self.given.remove(generator)
+                else:
+                    self._over = generator
 
     def forget(self) -> None:
         """Lets go of what has stayed."""

@@ -145,6 +145,26 @@ async def test_servers_of_one_process_may_have_one_node_id_and_make_no_id_twice(
     assert {uniqueid.parts(id).node for id in made} == {78}
 
 
+def test_while_one_server_follows_another_a_thread_always_finds_the_node_id_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[int] = []
+
+    class Given(list[uniqueid.Generator]):
+        def remove(self, generator: uniqueid.Generator) -> None:
+            super().remove(generator)
+            left.append(len(self))
+
+    ids = _runtime.process_ids
+    monkeypatch.setattr(ids, "given", Given())
+    with ids.giving(uniqueid.Generator(1)):
+        pass
+    with ids.giving(uniqueid.Generator(2)), ids.giving(uniqueid.Generator(3)):
+        pass
+    assert left == [1, 1]
+    ids.forget()
+
+
 async def test_a_node_id_that_another_process_has_fails_the_start(tmp_path: Path) -> None:
     path = tmp_path / "holder.py"
     path.write_text(
