@@ -8,6 +8,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from hrpc_inmemory.timer import Timer
@@ -35,7 +36,8 @@ class Entry(Generic[V]):
 
 
 class Entries(Generic[K, V]):
-    """What is there, the one used last at the end of `by_use`. Whoever writes holds `lock`.
+    """What is there, the one used last at the end of `by_use`. Whoever writes or moves one holds `lock`: an OrderedDict
+    that two threads change at once, with keys that are compared in Python, is destroyed.
 
     What was replaced or deleted is not looked for among the ends: it is passed over when its time has come, and sorted
     out before it is more than what is there. So nothing is ever searched, and nothing is left behind.
@@ -72,6 +74,11 @@ class Entries(Generic[K, V]):
             self._note(entry.kept, entry.number, key)
             if self.timer is not None:
                 self.timer.expect(entry.kept - now)
+
+    def use(self, key: K) -> None:
+        """Puts one at the end of `by_use`, unless another thread has just taken it out."""
+        with self.lock, suppress(KeyError):
+            self.by_use.move_to_end(key)
 
     def take_out(self, key: K) -> Entry[V] | None:
         """Takes one out; None when it was not there."""

@@ -69,6 +69,11 @@ class Load(Generic[K, V]):
                 logger.opt(exception=error).warning(
                     "{}: a value could not be loaded, and nobody waits for it", self._place
                 )
+        except BaseException as error:
+            # The event loop ends by it; and who waits in the last steps of a server is not left without an answer.
+            self.error = RuntimeError(f"{self._place}: the loader raised {error!r}")
+            self._ended(self)
+            raise
 
     async def _loaded(self, loader: Loader[K, V]) -> V:
         try:

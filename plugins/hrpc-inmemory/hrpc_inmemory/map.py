@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Generic, TypeVar, overload
 
@@ -67,15 +67,16 @@ class Map(Generic[K, V]):
         if weigh is not None and max_size is None:
             raise OptionError(f"{place}: weigh is of use with max_size only; give that as well")
         self._life = math.inf if max_life is None else _seconds(place, "max_life", max_life)
-        self._stale = stale and _seconds(place, "stale", stale)
+        self._stale = 0.0 if stale == 0 else _seconds(place, "stale", stale)
         self._limit = None if load_limit is None else _seconds(place, "load_limit", load_limit)
         self._weigh = weigh
         self._clock = clock
         self._entries: Entries[K, V] = Entries(math.inf if max_size is None else max_size, clock)
         self._by_use = self._entries.by_use
+        self._lock, self._move_to_end = self._entries.lock, self._by_use.move_to_end
         self._loads: dict[K, dict[asyncio.AbstractEventLoop, Load[K, V]]] = {}
         self._errors: Map[K, tuple[Exception, TracebackType | None]] | None = None
-        if keep_errors:
+        if keep_errors != 0:
             life = _seconds(place, "keep_errors", keep_errors)
             self._errors = Map(name, max_life=life, max_size=None if weigh is not None else max_size, clock=clock)
         self._hits = self._misses = self._given_stale = self._loaded = self._failed = 0
@@ -95,10 +96,11 @@ class Map(Generic[K, V]):
             self._entries.sweep()
             return default
         self._hits += 1
-        try:
-            self._by_use.move_to_end(key)
-        except KeyError:  # another thread has just taken it out
-            return entry.value
+        with self._lock:  # as `Entries.use`, without the time of a call
+            try:
+                self._move_to_end(key)
+            except KeyError:
+                return entry.value
         return entry.value
 
     async def get_or_load(self, key: K, loader: Loader[K, V], *, max_life: float | None = None) -> V:
@@ -119,8 +121,7 @@ class Map(Generic[K, V]):
                 return self.get(key, entry.value)
             if now < entry.kept:
                 self._given_stale += 1
-                with suppress(KeyError):
-                    self._by_use.move_to_end(key)
+                self._entries.use(key)
                 if now >= entry.again:
                     entry.again = now + _PAUSE
                     self._load(key, loader, max_life)
@@ -137,20 +138,20 @@ class Map(Generic[K, V]):
         ValueError for a weight that is no whole number from 0 on.
         """
         life = self._life_of(max_life)
-        with self._entries.lock:
+        with self._lock:
             self._forget(key)
             self._put(key, value, life)
 
     def delete(self, key: K) -> bool:
         """Takes an entry out, and says whether its value could still be had."""
-        with self._entries.lock:
+        with self._lock:
             self._forget(key)
             entry = self._entries.take_out(key)
         return entry is not None and self._clock() < entry.ends
 
     def clear(self) -> None:
         """Takes all entries out."""
-        with self._entries.lock:
+        with self._lock:
             self._loads.clear()
             if self._errors is not None:
                 self._errors.clear()
@@ -158,7 +159,7 @@ class Map(Generic[K, V]):
 
     def items(self) -> list[tuple[K, V]]:
         """What is there now, the one used last at the end. Counts as no use."""
-        with self._entries.lock:
+        with self._lock:
             now = self._clock()
             return [(key, entry.value) for key, entry in self._by_use.items() if now < entry.ends]
 
@@ -213,7 +214,7 @@ class Map(Generic[K, V]):
         life = self._life_of(max_life)
 
         def ended(load: Load[K, V]) -> None:
-            with self._entries.lock:
+            with self._lock:
                 is_wanted = self._loads.get(key, {}).get(loop) is load
                 if is_wanted:
                     del self._loads[key][loop]
@@ -228,7 +229,8 @@ class Map(Generic[K, V]):
 
         self._loaded += 1
         load = Load(self._place, key, loader, self._limit, ended)
-        self._loads.setdefault(key, {})[loop] = load
+        with self._lock:
+            self._loads.setdefault(key, {})[loop] = load
         return load
 
     def _put(self, key: K, value: V, life: float) -> None:

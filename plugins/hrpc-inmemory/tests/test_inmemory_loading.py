@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -259,6 +260,34 @@ async def test_a_loader_that_waits_for_its_own_value_is_told() -> None:
 
     with pytest.raises(RuntimeError, match="the loader of a value waits for the same value, which never comes"):
         await users.get_or_load(1, asks_itself)
+
+
+def test_who_waits_for_a_loader_that_ends_the_process_is_told_so() -> None:
+    users: Map[int, str] = Map("users")
+    told: list[str] = []
+
+    async def leave(_: int) -> str:
+        await asyncio.sleep(0)
+        sys.exit(3)
+
+    async def wait() -> None:
+        for _ in range(2):
+            try:
+                await users.get_or_load(1, leave)
+            except RuntimeError as error:
+                told.append(str(error))
+
+    async def last() -> None:
+        await waiting
+
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(wait())
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            loop.run_until_complete(last())
+    loop.run_until_complete(waiting)
+    loop.close()
+    assert told == ["hrpc_inmemory.Map('users'): the loader raised SystemExit(3)"] * 2
 
 
 async def test_a_weight_that_cannot_be_is_told_to_those_who_wait() -> None:

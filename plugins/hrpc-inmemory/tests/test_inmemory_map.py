@@ -7,8 +7,9 @@ import math
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -180,14 +181,22 @@ def hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
+@dataclass(frozen=True)
+class Key:
+    """One that is compared in Python, in which another thread may have its turn."""
+
+    number: int
+
+
 @pytest.mark.usefixtures("hasty_threads")
-def test_threads_read_while_others_write() -> None:
-    found: Map[int, int] = Map("found", max_life=0.001, max_size=50)
+@pytest.mark.parametrize("kind", [int, Key])
+def test_threads_read_while_others_write(kind: Callable[[int], Any]) -> None:
+    found: Map[Any, Any] = Map("found", max_life=0.001, max_size=50)
     over = threading.Event()
 
     def writes(seed: int) -> None:
         for number in range(2_000):
-            key = (number * seed) % 100
+            key = kind((number * seed) % 100)
             found.set(key, key)
             if not number % 7:
                 found.delete(key)
@@ -195,10 +204,11 @@ def test_threads_read_while_others_write() -> None:
     def reads() -> int:
         count = 0
         while not over.is_set():
-            for key in range(100):
+            for key in map(kind, range(100)):
                 value = found.get(key)
                 assert value in (None, key)
                 count += value is not None
+            assert all(key == value for key, value in found.items())
         return count
 
     with ThreadPoolExecutor(8) as threads:
@@ -219,7 +229,9 @@ def test_threads_read_while_others_write() -> None:
         ({"max_life": 0}, "max_life=0: takes seconds above 0"),
         ({"max_life": True}, "max_life=True: takes seconds"),
         ({"stale": -1}, "stale=-1: takes seconds"),
+        ({"stale": None}, "stale=None: takes seconds"),
         ({"keep_errors": math.nan}, "keep_errors=nan: takes seconds"),
+        ({"keep_errors": ""}, "keep_errors='': takes seconds"),
         ({"load_limit": "1"}, "load_limit='1': takes seconds"),
         ({"max_size": 0}, "max_size=0: takes a whole number above 0"),
         ({"weigh": len}, "weigh is of use with max_size only"),
