@@ -65,11 +65,12 @@ class Consuming:
         """Begins to consume; at the end gives back what was delivered and has no end yet. Raises `QueueError`."""
         limit = self._settings.connect_timeout
         try:
-            async with asyncio.timeout(limit):
-                await self._begin()
-        except TimeoutError:
-            raise self._link.failure or errors.unavailable(self._settings, f"no answer within {limit:g} s") from None
-        try:
+            try:
+                async with asyncio.timeout(limit):
+                    await self._begin()
+            except TimeoutError:
+                why = self._link.failure or errors.unavailable(self._settings, f"no answer within {limit:g} s")
+                raise why from None
             yield self
         finally:
             await self._end()
@@ -127,12 +128,13 @@ class Consuming:
     async def _consume(self, connection: Any) -> None:
         opened = connection.channel(publisher_confirms=False)
         await opened.initialize()
+        self._opened = opened
         channel = cast(Channel, await opened.get_underlay_channel())
         channel.closing.add_done_callback(self._on_close)
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         await channel.basic_qos(prefetch_count=self._subscription.window)
         self._queues, self._cancelled = {}, None
-        self._opened, self._channel = opened, channel
+        self._channel = channel
         self._ends = Acknowledging(channel, max(1, self._subscription.window // _PART))
         for queue in self._subscription.topics:
             tag = f"{queue}-{id(channel)}"
