@@ -13,7 +13,7 @@ from loguru import logger
 from hrpc.option import checks
 from hrpc_sidecar import place
 from hrpc_sidecar.client import ApiClient
-from hrpc_sidecar.controller import Controller
+from hrpc_sidecar.controller import Client, Controller
 from hrpc_sidecar.errors import AgentRunError, SidecarError, Stage, ungrouped
 from hrpc_sidecar.node import ServiceNode, ServiceOptions
 from hrpc_sidecar.runner import OnError, Runner
@@ -48,15 +48,17 @@ class Agent:
         serve: Callable[[], Awaitable[object]] | None = None,
         shutdown: Callable[[], Awaitable[object]] | None = None,
         shutdown_limit: float = 30.0,
+        client: Client | None = None,
     ) -> None:
         """`services`: what `method_paths` takes. All times are in seconds.
 
-        `grace_period`: how long a stop waits after the agent was told to drain; 0 is not to drain. `request_timeout`:
-        for each request, and for the beginning of the stream. `reconnect_interval`: at most, between the end of a
-        stream and the next attempt. `idle_limit`: after which a stream that sends nothing is left; None for never.
-        `on_error`: called with each error that `run` goes on after; `on_registered`: each time that the agent has taken
-        the registration. `serve` and `shutdown`: see `run`;
-        `shutdown_limit`: for these two to end. Raises `hrpc.errors.OptionError`, of which one is `WatchUrlRequired`.
+        `grace_period`: how long a stop waits after the agent was told to drain; 0 is not to drain.
+        `request_timeout`: for each request, and for the beginning of the stream. `reconnect_interval`: at most,
+        between the end of a stream and the next attempt. `idle_limit`: after which a stream that sends nothing
+        is left; None for never. `on_error`: called with each error that `run` goes on after; `on_registered`:
+        each time that the agent has taken the registration. `serve` and `shutdown`: see `run`;
+        `shutdown_limit`: for these two to end. `client`: in the place of `ApiClient`. Raises
+        `hrpc.errors.OptionError`, of which one is `WatchUrlRequired`.
         """
         if idle_limit is not None:
             checks.seconds(_OPTION, "idle_limit", idle_limit, 0.01)
@@ -65,7 +67,7 @@ class Agent:
         self._grace_period = checks.seconds(_OPTION, "grace_period", grace_period)
         self._limit = checks.seconds(_OPTION, "shutdown_limit", shutdown_limit)
         self.node = ServiceNode(options, services)
-        self.client = ApiClient(base_url, request_timeout)
+        self.client: Client = client or ApiClient(base_url, request_timeout)
         self.source = WatchSource(
             watch_url,
             base_url=base_url,

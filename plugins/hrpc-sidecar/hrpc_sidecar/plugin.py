@@ -18,6 +18,7 @@ from hrpc_sidecar import place
 from hrpc_sidecar.agent import Agent
 from hrpc_sidecar.errors import SidecarError
 from hrpc_sidecar.node import App, Service, ServiceOptions
+from hrpc_sidecar.rotation import RotatingClient
 from hrpc_sidecar.runner import OnError
 from hrpc_sidecar.status import Status, error_kind
 
@@ -121,8 +122,11 @@ class Sidecar(Plugin):
         """Keeps the service registered; at the end has the agent drain it. It is deregistered after the last call."""
         self._failed = asyncio.Event()
         self._told.clear()
+        base_url, timeout = self._settings["base_url"], self._settings["request_timeout"]
+        client = RotatingClient(base_url, timeout, server.grace)
         agent = self._agent = Agent(
             self._options(server),
+            client=client,
             services=server.methods,
             on_error=self._tell,
             on_registered=self._registered,
@@ -131,6 +135,7 @@ class Sidecar(Plugin):
         self._measure()
         # Also when the start fails: a request that timed out may have been carried out.
         server.when_drained(agent.deregister)
+        server.when_maintained(partial(_maintained, agent, client))
         async with agent.watching():
             await self._begin(agent)
             with provide(slot, agent):
@@ -216,6 +221,15 @@ class Sidecar(Plugin):
         if hrpc.worker() is not None:
             return {"note": "the master of this worker is registered with the sidecar-agent"}
         return {"watch_url": self._settings["watch_url"], **self.status().as_dict()}
+
+
+async def _maintained(agent: Agent, client: RotatingClient, reason: str | None) -> None:
+    try:
+        await client.rotate(agent.node, out=reason is not None)
+    except SidecarError as error:
+        if agent.status().registered:
+            raise
+        logger.warning("sidecar-agent: it is told with the next registration: {}", error)
 
 
 slot = Slot[Agent]("hrpc-sidecar", "hrpc_sidecar.with_sidecar()")

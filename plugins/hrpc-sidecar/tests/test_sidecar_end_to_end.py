@@ -117,6 +117,42 @@ async def test_when_the_agent_is_back_the_service_is_registered_within_a_second(
     assert sorted(took)[1] <= 1.0, took
 
 
+async def test_a_service_in_maintenance_is_called_by_nobody_also_when_its_agent_has_been_away(
+    consul: ConsulServer, agent: SidecarAgent
+) -> None:
+    server = hrpc.new_server(
+        hrpc.with_server_name("sidecar-repairs"),
+        hrpc.with_listen_port(0, host="127.0.0.1"),
+        hrpc.with_graceful_stop(drain_delay=0),
+        hrpc_sidecar.with_sidecar(agent.base_url, reconnect_interval=0.1),
+    )
+    async with server:
+        (known,) = await passing(consul, "sidecar-repairs")
+        await server.enter_maintenance("rebuilding the index")
+        assert await passing(consul, "sidecar-repairs") == []
+        await agent.kill()
+        await agent.start()
+
+        async def drained_again() -> bool:
+            return [one.path for one in agent.received[-2:]] == ["/register", "/drain"]
+
+        await eventually(drained_again)
+        assert hrpc_sidecar.status().register_replay_count >= 1
+
+        async def out() -> bool:
+            return await passing(consul, "sidecar-repairs") == []
+
+        await eventually(out)
+        await server.leave_maintenance()
+        assert await passing(consul, "sidecar-repairs") == [known]
+        await agent.kill()
+        await server.enter_maintenance("the disk")  # the agent is told when it is back
+        await agent.start()
+        await eventually(drained_again)
+        await eventually(out)
+    assert await consul_agent.instances(consul.address, "sidecar-repairs") == []
+
+
 async def test_an_agent_that_is_killed_and_started_as_a_process_finds_its_services_again(
     consul: ConsulServer, free_port: int, tmp_path: Path
 ) -> None:

@@ -169,11 +169,13 @@ class SidecarAgent:
     async def _register(self, node: dict[str, Any]) -> None:
         if self._consul:
             await self._api.register(node, "127.0.0.1")
+            await self._api.rotate(node["app"]["instance_id"], out=False)
         self.nodes[node["app"]["instance_id"]] = node
 
     async def _drain(self, body: dict[str, Any]) -> None:
         if self._consul:
-            await self._api.drain(body["app_instance_id"], f"drains for {body['grace_period']}")
+            reason = f"drains for {body['grace_period']}"
+            await self._api.rotate(body["app_instance_id"], out=True, reason=reason)
 
     async def _deregister(self, body: dict[str, Any]) -> None:
         if self._consul:

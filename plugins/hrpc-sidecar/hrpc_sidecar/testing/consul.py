@@ -42,9 +42,9 @@ class ConsulApi:
         }
         await self._put("/register?replace-existing-checks=true", entry)
 
-    async def drain(self, instance_id: str, reason: str) -> None:
-        """Takes an instance out of rotation."""
-        await self._put(f"/maintenance/{quote(instance_id)}?enable=true&reason={quote(reason)}")
+    async def rotate(self, instance_id: str, *, out: bool, reason: str = "") -> None:
+        """Takes an instance out of rotation, or back in."""
+        await self._put(f"/maintenance/{quote(instance_id)}?enable={str(out).lower()}&reason={quote(reason)}")
 
     async def deregister(self, instance_id: str) -> None:
         """Takes an instance out of the list."""
