@@ -173,6 +173,23 @@ async def test_a_handler_that_is_not_async_runs_in_a_thread_with_pools_context_a
     assert found == ["the client", TRACE, 42, True]
 
 
+async def test_a_handler_in_a_thread_that_hangs_is_left_to_itself_and_has_failed() -> None:
+    let_go, ended = threading.Event(), threading.Event()
+
+    def on_order(message: Message) -> None:
+        if message.attempt == 1:
+            let_go.wait(30)
+            ended.set()
+
+    queue = a_queue(on_order, timeout=0.05)
+    async with a_server(queue):
+        await queue.produce("orders")
+        await queue.until("retry 1", "done 1")
+        assert not ended.is_set()
+        let_go.set()
+        assert await asyncio.to_thread(ended.wait, 10)
+
+
 async def test_as_many_messages_are_handled_at_a_time_as_the_subscription_says() -> None:
     running, most, all_there, let_go = 0, 0, asyncio.Event(), asyncio.Event()
 
