@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
+import pytest
 from aio_pika.abc import AbstractChannel
 
 import hrpc
@@ -50,6 +51,17 @@ async def beside(broker: RabbitMQServer) -> AsyncIterator[AbstractChannel]:
     )
     async with connection, connection.channel() as channel:
         yield channel
+
+
+async def needs(broker: RabbitMQServer, *version: int) -> None:
+    """Skips the test where the broker is an older one, as that of older distributions."""
+    connection: Any = await aio_pika.connect(
+        host=broker.host, port=broker.port, login=broker.username, password=broker.password
+    )
+    async with connection:
+        found = str(connection.transport.connection.server_properties["version"])
+    if tuple(map(int, found.split(".")[:2])) < version:
+        pytest.skip(f"RabbitMQ {found} is older than {'.'.join(map(str, version))}")
 
 
 async def put(broker: RabbitMQServer, queue: str, *bodies: bytes, **properties: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from aio_pika.exceptions import ChannelNotFoundEntity
-from rabbit_service import Handled, a_name, a_server, beside, login, put, taken, waiting
+from rabbit_service import Handled, a_name, a_server, beside, login, needs, put, taken, waiting
 
 import hrpc
 import hrpc_rabbitmq as rabbitmq
@@ -100,6 +100,7 @@ async def test_a_rejected_message_is_dead_at_once(rabbitmq_server: RabbitMQServe
 
 
 async def test_a_quorum_queue_has_its_retries_and_dead_letters(rabbitmq_server: RabbitMQServer) -> None:
+    await needs(rabbitmq_server, 3, 10)
     name, handled = a_name(), Handled(failures=2)
     consumed = rabbitmq.consume(name, handled, retry=Retry(attempts=2, base=0.001), quorum=True)
     async with a_server(rabbitmq_server, consumed):
@@ -109,6 +110,7 @@ async def test_a_quorum_queue_has_its_retries_and_dead_letters(rabbitmq_server: 
 
 
 async def test_a_quorum_queue_gives_up_a_message_of_which_processes_die(rabbitmq_server: RabbitMQServer) -> None:
+    await needs(rabbitmq_server, 3, 10)
     name = a_name()
     consumed = rabbitmq.consume(name, Handled(), quorum=True, arguments={"x-delivery-limit": 1})
     async with rabbitmq.new(consumed, **login(rabbitmq_server)).open(None):
