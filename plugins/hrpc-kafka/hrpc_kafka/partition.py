@@ -40,7 +40,7 @@ class Partition:
         """Done as soon as the first record has its end; None while nobody handles it."""
         self.waiting: asyncio.TimerHandle | None = None
         """Until the first record may be tried again."""
-        self._newest = -1
+        self._known = -1
         self.position: int | None = None
         """The offset of the first record that has no end yet, as far as it is known."""
 
@@ -58,8 +58,9 @@ class Partition:
     def add(self, records: Iterable[Record]) -> None:
         """More was fetched. After the group has shared its partitions anew this may be what is here already."""
         for record in records:
-            if record.offset > self._newest:
-                self._newest = record.offset
+            if record.offset > self._known:
+                # Offsets begin anew when a topic is deleted and created again.
+                self._known = -1
                 self.records.append(record)
         if self.position is None and self.records:
             self.position = self.records[0].offset
@@ -82,7 +83,7 @@ class Partition:
         self.owner = Ownership.LEFT
         first = self.records[0] if self.is_under_way else None
         self.records = deque(() if first is None else (first,))
-        self._newest = (self.position or 0) - 1 if first is None else first.offset
+        self._known = (self.position or 0) - 1 if first is None else first.offset
         self.is_paused = False
 
     def forget(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from kafka_service import AT_ONCE, Seen, a_service, leader_that_waits, local, reading
@@ -22,8 +22,6 @@ import hrpc
 import hrpc_kafka as kafka
 from hrpc.errors import QueueError, QueueUnavailable, StartError
 from hrpc_kafka import quiet, rebalancing
-from hrpc_kafka.commits import Commits
-from hrpc_kafka.partition import Partition
 from hrpc_kafka.testing import MockCluster
 from tests.eventually import eventually
 
@@ -172,36 +170,6 @@ async def test_a_group_that_is_shared_anew_waits_for_the_handlers_before_others_
     # The mock cluster takes no commit while a group is shared anew, as brokers do: what moves is handled once more.
     assert len(happened) in (4, 5)
     assert await committed(cluster, "shared", "g", 2) == [2, 2]
-
-
-async def test_what_has_its_end_is_committed_before_a_partition_is_given_up() -> None:
-    place = TopicPartition("orders", 0)
-    happened: list[Any] = []
-
-    class Consumer:
-        def assignment(self) -> set[TopicPartition]:
-            return {place}
-
-        async def commit(self, offsets: Any) -> None:
-            happened.append(offsets)
-
-    partition = Partition(place)
-    commits = Commits(Consumer(), "kafka")  # type: ignore[arg-type]
-    listener = rebalancing.Rebalancing(Consumer(), {place: partition}, commits, lambda partition: None)  # type: ignore[arg-type]
-    partition.add([a_record(0), a_record(1)])
-    partition.handling = asyncio.get_running_loop().create_future()
-    revoking = asyncio.create_task(listener.on_partitions_revoked([place]))
-    await asyncio.sleep(0)
-    assert not partition.has_next
-    commits.add(place, partition.end())
-    partition.free()
-    await revoking
-    assert happened == [{place: 1}]
-    assert not listener.unsettled
-
-
-def a_record(offset: int) -> ConsumerRecord:
-    return ConsumerRecord("orders", 0, offset, 0, 0, None, b"", None, 0, 0, ())
 
 
 async def _beside(cluster: MockCluster, topic: str, seen: Seen) -> None:
