@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import TypeVar
 
 from hrpc.errors import InvalidPort, OptionError
@@ -97,6 +97,10 @@ def count(option: str, name: str, value: object, lowest: int = 0, highest: int =
 def zone(option: str, value: object) -> tzinfo:
     """A time zone: itself, or by its name in the IANA database (https://www.iana.org/time-zones)."""
     if isinstance(value, tzinfo):
+        try:
+            datetime.now(value)
+        except Exception as error:  # of a class of theirs
+            raise OptionError(f"{option}: {value!r} cannot say what time it is there: {error!r}") from error
         return value
     import difflib  # with zoneinfo, for those who name zones
     import zoneinfo

@@ -39,14 +39,17 @@ class Location(hrpc.plugin.Plugin):
 
     def _times(self, log: Log) -> Iterator[tuple[str, tzinfo]]:
         if not isinstance(log, Mapping):
-            if isinstance(log, str) or len(log) != len(_FIELDS):
+            if isinstance(log, str) or not isinstance(log, Sequence) or len(log) != len(_FIELDS):
                 raise OptionError(
                     f"{_OPTION}(log={log!r}): takes two zones, for the fields {' and '.join(_FIELDS)} of the log, or a "
                     "mapping of fields to zones"
                 )
             log = dict(zip(_FIELDS, log, strict=True))
         for field, name in log.items():
-            yield field, self._zones.get(name) or checks.zone(f"{_OPTION}(log=…{field}…)", name)
+            if not isinstance(field, str):
+                raise OptionError(f"{_OPTION}(log=…): {field!r} is no name of a field of the log")
+            named = self._zones.get(name) if isinstance(name, str) else None
+            yield field, named or checks.zone(f"{_OPTION}(log=…{field}…)", name)
 
 
 def _checked(zones: Mapping[str, str | tzinfo]) -> dict[str, tzinfo]:

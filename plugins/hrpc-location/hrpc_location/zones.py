@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -72,7 +73,13 @@ def _named() -> Mapping[str, tzinfo]:
     return slot.get() if runtime is not None and slot in runtime.values else OWN
 
 
+@functools.cache
+def _of_the_database() -> Sequence[str]:
+    # Kept, because to list them opens hundreds of files, and it may be callers of a service who do not know the names.
+    return sorted(zoneinfo.available_timezones())
+
+
 def _unknown(name: object, named: Mapping[str, tzinfo]) -> str:
-    near = difflib.get_close_matches(str(name), [*named, *sorted(zoneinfo.available_timezones())], n=1)
+    near = difflib.get_close_matches(str(name), [*named, *_of_the_database()], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see https://www.iana.org/time-zones"
     return f"unknown time zone {name!r}: neither one of {', '.join(sorted(named))} nor of the IANA database; {hint}"

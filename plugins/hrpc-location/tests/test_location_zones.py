@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,10 @@ async def test_what_the_user_says_of_the_log_wins(capsys: pytest.CaptureFixture[
         assert "pst_time" not in json.loads(line)
 
 
+class Unfinished(tzinfo):
+    pass
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -123,6 +127,10 @@ async def test_what_the_user_says_of_the_log_wins(capsys: pytest.CaptureFixture[
         ({"log": ("ofice", "UTC")}, "there is no time zone 'ofice'"),
         ({"log": "office"}, "takes two zones, for the fields pst_time and bj_time"),
         ({"log": ("UTC",)}, "takes two zones"),
+        ({"log": 5}, "takes two zones"),
+        ({"log": {5: "UTC"}}, "5 is no name of a field"),
+        ({"log": (["UTC"], "UTC")}, r"takes the name of a time zone, or a tzinfo, not \['UTC'\]"),
+        ({"ship": Unfinished()}, r"with_zones\(ship=…\): .* cannot say what time it is there: NotImplementedError"),
         ({"log": {"level": "UTC"}}, "a log line has fields level already"),
     ],
 )
