@@ -14,7 +14,8 @@ node makes up to 4,096 ids in a millisecond, and none twice, as long as no other
 - or what the plugin hrpc-uniqueid leases in Consul, for services of several instances,
 - else derived from the name of the machine; then processes of one user never have the same, but two machines may.
 
-Ids are made in any thread. In one process, the clock may be set back or ahead, and ids still grow.
+Ids are made in any thread. In one process, the clock may be set back or ahead, and ids still grow. When a clock was set
+back while a service was restarted, only a lease knows up to which time ids were made before.
 """
 
 from __future__ import annotations

@@ -42,12 +42,12 @@ class Plugins:
 
 def announces(plugin: Plugin) -> bool:
     """Whether it may tell others that the server takes calls."""
-    hook = getattr(type(plugin), "announce", None) or getattr(plugin, "announce", None)
+    hook = getattr(plugin, "announce", None)
     if hook is None:
         return False
     from hrpc import plugin as contract  # only for those who have plugins: a server is made without what runs it
 
-    return hook is not contract.Plugin.announce
+    return getattr(hook, "__func__", hook) is not contract.Plugin.announce
 
 
 def _brought(plugin: Plugin) -> Iterator[Option]:

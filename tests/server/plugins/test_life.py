@@ -280,6 +280,13 @@ async def test_an_object_with_a_name_and_load_is_a_plugin() -> None:
     assert not a_server(hrpc.with_plugins(Structural())).settings.announces
 
 
+async def test_what_only_the_object_has_and_not_its_class_is_used() -> None:
+    announcing, plugin = Announcing("a"), Loaded("b")
+    plugin.announce = announcing.announce  # type: ignore[method-assign]
+    async with a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0)):
+        assert announcing.happened == ["announce a"]
+
+
 class Named:
     name = "a"
 
