@@ -124,7 +124,7 @@ def test_what_is_over_is_freed_by_whatever_comes_next(clock: Clock) -> None:
 
 def test_nothing_is_left_behind_of_what_is_replaced_evicted_or_deleted(clock: Clock) -> None:
     users: Map[int, int] = Map("users", max_life=1e6, max_size=100, clock=clock)
-    for number in range(100_000):
+    for number in range(20_000):
         users.set(number % 3, number)
         users.set(number, number)
         users.delete(number)
