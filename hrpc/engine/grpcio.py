@@ -32,6 +32,7 @@ class GrpcioEngine:
             compression=_COMPRESSION[settings.compression],
         )
         self._stopping = Stopping(self._server)
+        self._is_called_by_itself = settings.own_socket
         self._asks_itself = settings.own_socket or settings.concurrency.lag is not None
         self._own: OwnSocket | None = None
 
@@ -47,7 +48,7 @@ class GrpcioEngine:
         if not self._shared:
             listener.unused("gRPC", host, port, _OPTION)
         if self._asks_itself:
-            self._listen_for_itself()
+            self._listen_for_itself(is_needed=self._is_called_by_itself and certificates is not None)
         try:
             if certificates is None:
                 return self._server.add_insecure_port(where)
@@ -66,11 +67,16 @@ class GrpcioEngine:
         if self._own is not None:
             self._own.remove()
 
-    def _listen_for_itself(self) -> None:
+    def _listen_for_itself(self, *, is_needed: bool) -> None:
         try:
             self._own = OwnSocket()
             self._server.add_insecure_port(f"unix:{self._own.path}")
         except (OSError, RuntimeError) as error:
+            if is_needed:
+                raise BindError(
+                    "gRPC: there is no place for the Unix socket by which a plugin calls this server past its "
+                    f"certificates, {error}; set TMPDIR to a folder that this user can write to"
+                ) from error
             logger.warning(
                 "the server cannot be called by its own process, as hrpc.with_concurrency_limit(lag=…) does to see how "
                 "long calls wait before they are taken: there is no place for a Unix socket, {}; set TMPDIR to a "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import grpc.aio
 import pytest
 
 import hrpc
-from hrpc.errors import NotRunning
+from hrpc.errors import NotRunning, StartError
 from hrpc.option import Option
 from hrpc.server.served import served
 from tests.authority import Authority
@@ -50,6 +51,21 @@ async def test_a_socket_of_its_own_leads_past_certificates_and_is_gone_with_the_
         assert found is not None
         assert found.paths.public == str(public)
     assert not os.path.exists(path)
+
+
+async def test_without_a_place_for_its_socket_a_server_with_certificates_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, private = Authority(tmp_path).write(tmp_path / "server", "shop")
+    too_deep = tmp_path / ("x" * 100)
+    too_deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(too_deep))
+    with pytest.raises(StartError, match=r"a plugin calls this server past its certificates, .*; set TMPDIR"):
+        async with server(hrpc.with_server_certs(str(public), str(private)), OWN_SOCKET):
+            pass
+    async with server(OWN_SOCKET) as running:
+        assert served().target == running.address
+    assert not any(too_deep.iterdir())
 
 
 async def test_nothing_leads_past_certificates_when_nobody_wants_it(tmp_path: Path) -> None:

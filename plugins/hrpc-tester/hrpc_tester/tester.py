@@ -91,20 +91,12 @@ class Tester(hrpc.plugin.Plugin):
         return self._port
 
     @asynccontextmanager
-    async def load(self) -> AsyncIterator[None]:
-        """Checks that it may be there. Raises `TesterRefused`."""
-        if served().settings.environment is Environment.PRODUCTION:
-            if not self._production:
-                raise TesterRefused(
-                    "hrpc-tester lets whoever reaches it call every method, so it is not for production: leave out "
-                    f"{_OPTION}() there, or pass production=True when that is what you want"
-                )
-            logger.warning("hrpc-tester serves in production, because {}(production=True) says so", _OPTION)
-        yield
-
-    @asynccontextmanager
     async def setup(self) -> AsyncIterator[None]:
-        """Listens, without answering yet: who comes before the server takes calls waits for it."""
+        """Listens, without answering yet: who comes before the server takes calls waits for it.
+
+        Raises `TesterRefused` in production. A job has no tester there, and none is refused.
+        """
+        self._check_environment(served().settings.environment)
         is_shared = life.worker() is not None
         if is_shared and self._wanted == 0:
             raise BindError(f"hrpc-tester: with workers, choose one port for all with {_OPTION}(port=…)")
@@ -124,11 +116,7 @@ class Tester(hrpc.plugin.Plugin):
     async def run(self) -> None:
         """Answers until it is cancelled; then lets the running requests end."""
         server = served()
-        if server.target is None:
-            raise TesterRefused(
-                "hrpc-tester cannot call its server, which has certificates, without a Unix socket: set TMPDIR to a "
-                "folder that this user can write to"
-            )
+        assert server.target is not None
         async with grpc.aio.insecure_channel(server.target, options=_CHANNEL) as channel:
             # Of a thousand methods this takes as long as many calls.
             site = await asyncio.to_thread(Site, server, channel, self._hosts)
@@ -148,6 +136,16 @@ class Tester(hrpc.plugin.Plugin):
             finally:
                 site.drains = True
                 await _drain(runner)
+
+    def _check_environment(self, environment: Environment) -> None:
+        if environment is not Environment.PRODUCTION:
+            return
+        if not self._production:
+            raise TesterRefused(
+                "hrpc-tester lets whoever reaches it call every method, so it is not for production: leave out "
+                f"{_OPTION}() there, or pass production=True when that is what you want"
+            )
+        logger.warning("hrpc-tester serves in production, because {}(production=True) says so", _OPTION)
 
     async def _listen(self, runner: web.AppRunner, server: Served) -> None:
         assert self._socket is not None

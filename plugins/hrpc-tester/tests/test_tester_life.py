@@ -19,22 +19,32 @@ from tester_service import PATH, Started, posted, shop
 import hrpc
 import hrpc_tester
 from hrpc import Environment, listener
-from hrpc.errors import ManagerError, NotRunning, OptionError, PortTaken, StartError
+from hrpc.errors import ManagerError, NotRunning, OptionError, PortTaken
 from tests.authority import Authority
 from tests.eventually import eventually
 from tests.process import running
 
 
 async def test_it_is_refused_in_production_before_anything_is_served(started: Started) -> None:
-    with pytest.raises(StartError, match="every method, so it is not for production") as caught:
+    with pytest.raises(ManagerError, match="every method, so it is not for production") as caught:
         async with started(hrpc.with_environment(Environment.PRODUCTION)):
             pass
-    assert isinstance(caught.value.__cause__, hrpc_tester.TesterRefused)
+    assert caught.value.setup is not None
+    (error,) = caught.value.setup.errors
+    assert isinstance(error.error, hrpc_tester.TesterRefused)
 
 
-async def test_it_is_there_in_production_for_those_who_say_so(started: Started) -> None:
+def test_a_job_in_production_has_no_tester_and_none_is_refused() -> None:
+    server, _ = shop(hrpc_tester.with_tester(), hrpc.with_environment(Environment.PRODUCTION))
+    assert server.run(lambda: 42) == 42
+
+
+async def test_it_is_there_in_production_for_those_who_say_so(
+    started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with started(hrpc.with_environment(Environment.PRODUCTION), production=True) as (_, session):
         assert (await posted(session, "Place"))[0] == 200
+    assert "serves in production, because hrpc_tester.with_tester(production=True) says so" in capsys.readouterr().out
 
 
 def test_without_settings_it_is_one_on_8080_of_this_machine() -> None:
