@@ -93,7 +93,7 @@ def test_import_hrpc_imports_no_driver_and_nothing_that_only_a_running_server_ne
     assert not heavy & set(loaded)
 
 
-def test_a_start_without_probes_and_metrics_imports_no_http_server() -> None:
+def test_a_start_without_probes_metrics_and_queues_imports_none_of_them() -> None:
     code = (
         "import asyncio, sys, hrpc\n"
         "async def main():\n"
@@ -103,4 +103,4 @@ def test_a_start_without_probes_and_metrics_imports_no_http_server() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     loaded = next(line for line in output.splitlines() if line.startswith("LOADED")).split()
-    assert not {"aiohttp", "prometheus_client"} & set(loaded)
+    assert not {"aiohttp", "prometheus_client", "hrpc.queues"} & set(loaded)

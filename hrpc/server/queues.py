@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hrpc._runtime import Runtime
 from hrpc.abc import MessageQueue, StoredSettings
@@ -12,8 +13,10 @@ from hrpc.configs.center import Configs
 from hrpc.errors import QueueUnavailable
 from hrpc.health.state import Health
 from hrpc.option import Settings
-from hrpc.queues import Broker, carried
-from hrpc.queues.consumer import Consumer
+
+if TYPE_CHECKING:
+    from hrpc.queues import Broker, Subscription
+    from hrpc.queues.consumer import Consumer
 
 
 class Queues:
@@ -25,15 +28,22 @@ class Queues:
         self._open: dict[str, Broker] = {}
         limit = settings.hosted.max_shutdown
         self.consumers = tuple(
-            Consumer(queue.name, subscription, partial(self._open.__getitem__, queue.name), limit)
+            self._consumer(queue.name, subscription, limit)
             for queue in settings.message_queues
             for subscription in queue.subscriptions
         )
+
+    def _consumer(self, queue: str, subscription: Subscription, limit: float | None) -> Consumer:
+        from hrpc.queues.consumer import Consumer  # a server without message queues does not import them
+
+        return Consumer(queue, subscription, partial(self._open.__getitem__, queue), limit)
 
     @asynccontextmanager
     async def opened(self, queue: MessageQueue, center: Configs | None) -> AsyncIterator[None]:
         """Opens a queue; its plugin's ``get()`` gives what sends for as long as the context lasts."""
         async with queue.open(await _stored(queue, center)) as broker:
+            from hrpc.queues import carried
+
             carried.register_metrics()
             self._open[queue.name] = broker
             self._health.add(queue.name, partial(self._ask, queue.name))
