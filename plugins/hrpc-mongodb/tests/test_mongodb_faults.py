@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mongodb_fake import FakeMongoDB
@@ -14,11 +14,13 @@ from pymongo import timeout
 from pymongo.errors import ConnectionFailure, PyMongoError, WaitQueueTimeoutError
 
 import hrpc_mongodb
-from conftest import MakeFake, OpenMongoDB
 from hrpc import background_context
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable, PoolTimeout
 from tests.authority import Authority
 from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from conftest import MakeFake, OpenMongoDB
 
 USERS = {"orders": "s3cret"}
 LOGIN = {"username": "orders", "password": "s3cret"}

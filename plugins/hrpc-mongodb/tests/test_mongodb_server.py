@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import grpc
@@ -18,7 +18,6 @@ from pymongo.errors import DuplicateKeyError
 
 import hrpc
 import hrpc_mongodb
-from conftest import MakeFake
 from hrpc import configs
 from hrpc.abc import Database
 from hrpc.server.pools import Live
@@ -29,6 +28,9 @@ from tests.database.load import loaded
 from tests.echo import add_echo, call
 from tests.eventually import eventually
 from tests.tracing.conftest import Spans
+
+if TYPE_CHECKING:
+    from conftest import MakeFake
 
 CALLERS = 4
 

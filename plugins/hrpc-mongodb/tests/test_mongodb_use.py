@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from gridfs import AsyncGridFSBucket
@@ -13,7 +13,8 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
-from conftest import OpenMongoDB
+if TYPE_CHECKING:
+    from conftest import OpenMongoDB
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
 
 import hrpc
 import hrpc_uniqueid
-from conftest import Launch
 from hrpc import uniqueid
 from hrpc.errors import OptionError, StartError, UniqueIdError
 from hrpc.option import Consul
@@ -36,6 +35,9 @@ from tests.eventually import eventually
 from tests.faults.acl import ACL, Owner
 from tests.process import running, script
 from tests.server.workers.fleet import fleet
+
+if TYPE_CHECKING:
+    from conftest import Launch
 
 OF_CHILDREN = {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(Path(hrpc_uniqueid.__file__).parents[1])])}
 
