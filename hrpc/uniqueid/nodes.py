@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Iterable
 
@@ -22,6 +23,9 @@ from hrpc.run_folder import RunFolderError
 from hrpc.uniqueid.generator import NODES, Generator, Grant
 
 FILE = "uniqueid.nodes"
+LOOK = 60.0
+"""Seconds after which a process that makes ids looks whether the file is still there, and keeps it from getting old:
+what clears temporary folders away deletes it, and others would then lock the same bytes of another file."""
 
 
 class Nodes:
@@ -29,6 +33,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self._file: int | None = None
+        self._taken: set[int] = set()
         self._lock = threading.Lock()
         self._generators: dict[int, Generator] = {}
 
@@ -42,8 +47,24 @@ class Nodes:
                 if node in self._generators:
                     return self._generators[node]
                 if self._take(node):
-                    return self._generators.setdefault(node, Generator(node))
+                    return self._generators.setdefault(node, OfMachine(node))
         return None
+
+    def has(self, node: int) -> bool:
+        """Whether this process still has a node id that it took; when the file was deleted, it is taken in a new one.
+
+        Raises `UniqueIdError` without a run folder.
+        """
+        with self._lock:
+            assert self._file is not None
+            os.utime(self._file)
+            if os.fstat(self._file).st_nlink == 0:
+                deleted, self._file = self._file, _opened()
+                os.close(deleted)
+                taken, self._taken = self._taken, set()
+                for each in taken:
+                    self._take(each)
+            return node in self._taken
 
     def derived(self) -> int:
         """A node id that nobody has chosen: from the name of this machine, and the next one that is free here.
@@ -69,6 +90,7 @@ class Nodes:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, node)
         except BlockingIOError:
             return False
+        self._taken.add(node)
         return True
 
 
@@ -94,7 +116,28 @@ def _no_folder(reason: str) -> UniqueIdError:
     )
 
 
-class Own(Generator):
+class OfMachine(Generator):
+    """That of a node id which this process has taken here."""
+
+    _due = 0.0
+
+    def _granted(self) -> Grant:
+        grant = super()._granted()
+        if (now := time.monotonic()) < self._due:
+            return grant
+        if nodes().has(grant.node):
+            self._due = now + LOOK
+            return grant
+        self._grant = None
+        self._refused = (
+            f"unique ids: node id {grant.node} is another process' since the file {FILE!r} was deleted from the run "
+            "folder: restart this one, and name a folder in HRPC_RUN_DIR that nobody clears away"
+        )
+        self._stop()
+        return self._granted()
+
+
+class Own(OfMachine):
     """That of a process for which nobody has chosen a node id: it has one from its first id on.
 
     A process that is forked finds another one.
@@ -111,7 +154,7 @@ class Own(Generator):
                 "here, but another machine may: choose with hrpc.with_node_id, or lease with hrpc-uniqueid",
                 self._grant.node,
             )
-        return self._grant
+        return super()._granted()
 
 
 def nodes() -> Nodes:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import hrpc
 from hrpc import _runtime, uniqueid
 from hrpc.errors import OptionError, StartError, UniqueIdError
-from hrpc.uniqueid.nodes import nodes, own
+from hrpc.uniqueid.nodes import FILE, nodes, own
 from tests.echo import add_echo, call
 from tests.elsewhere import elsewhere
 from tests.process import Process, running, script
@@ -143,6 +144,49 @@ async def test_servers_of_one_process_may_have_one_node_id_and_make_no_id_twice(
             made = [int(id) for id in await asyncio.gather(*calls)]
     assert len(set(made)) == 100
     assert {uniqueid.parts(id).node for id in made} == {78}
+
+
+HOLDER = """
+import signal
+from hrpc.uniqueid.nodes import nodes
+found = {}
+print("node:", -1 if found is None else getattr(found, "node", found), flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("node", [77, None])
+async def test_a_file_that_is_cleared_away_makes_no_id_twice(
+    node: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hrpc.uniqueid.nodes.LOOK", 0)
+    path = tmp_path / "holder.py"
+    path.write_text(HOLDER.format("nodes().derived()" if node is None else f"nodes().of([{node}])"))
+    mine = own() if node is None else nodes().of([node])
+    assert mine is not None
+    before = uniqueid.parts(mine.next_id()).node
+    (tmp_path / FILE).unlink()
+    assert mine.node == before  # nobody else has taken it meanwhile
+    async with running(path) as holder:
+        assert await node_of(holder) != before
+    (tmp_path / FILE).unlink()
+    async with running(path) as holder:
+        assert await node_of(holder) == before
+        if node is None:
+            assert mine.node != before
+        else:
+            with pytest.raises(UniqueIdError, match=r"node id 77 is another process' since the file .* was deleted"):
+                mine.next_ids(5000)
+
+
+async def test_the_file_of_a_process_that_makes_ids_does_not_get_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hrpc.uniqueid.nodes.LOOK", 0)
+    assert own().node is not None
+    os.utime(tmp_path / FILE, (1, 1))
+    assert own().node is not None
+    assert time.time() - (tmp_path / FILE).stat().st_mtime < 3600
 
 
 def test_while_one_server_follows_another_a_thread_always_finds_the_node_id_of_one(
