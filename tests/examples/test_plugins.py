@@ -6,7 +6,12 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
+from unittest.mock import call as mock
 
 import aiohttp
 import grpc.aio
@@ -60,3 +65,20 @@ async def test_the_plugin_in_20_lines_ends_a_start_without_its_file(folder: Path
     with pytest.raises(StartError, match=r"^\[step \d+/\d+\] acme-flags: FileNotFoundError"):
         async with a_server(hrpc.with_plugins("acme-flags")):
             pass
+
+
+async def test_the_plugin_that_announces_tells_the_balancer_of_a_life_and_of_maintenance() -> None:
+    (source,) = (block for block in blocks("python", PAGE) if "class Announcing" in block)
+    names: dict[str, Any] = {"hrpc": hrpc, "asynccontextmanager": asynccontextmanager, "partial": partial}
+    exec(source, names)
+    plugin = names["Announcing"]()
+    plugin.balancer = balancer = AsyncMock()
+    async with a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0)) as server:
+        await server.enter_maintenance("repairs")
+        await server.leave_maintenance()
+        port = server.port
+    id = balancer.add.call_args.args[0]
+    assert balancer.mock_calls == [
+        *(mock.add(id, "127.0.0.1", port), mock.pause(id, "repairs"), mock.pause(id, None)),
+        *(mock.remove(id), mock.forget()),
+    ]
