@@ -13,6 +13,7 @@ from hrpc.option.debug import DebugSettings
 from hrpc.option.diagnostics import with_channelz, with_debug, with_reflection
 from hrpc.option.engine import with_engine, with_event_loop
 from hrpc.option.errors import with_error_details, with_not_found
+from hrpc.option.folding import fold
 from hrpc.option.guards import with_auth, with_circuit_breaker, with_concurrency_limit, with_rate_limit
 from hrpc.option.hosted import with_ping, with_services
 from hrpc.option.life import with_post_run, with_pre_run, with_start_limit
@@ -57,7 +58,6 @@ from hrpc.option.settings import (
     StopSettings,
     Timeouts,
     TracingSettings,
-    fold,
     of_method,
 )
 from hrpc.option.snapshot import with_snapshot
