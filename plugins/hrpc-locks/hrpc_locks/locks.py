@@ -153,7 +153,8 @@ class Locks:
                 if not had:
                     held.lose("Redis did not have it any more when it was given back")
         except (RedisError, TimeoutError) as error:
-            logger.warning("lock {!r}: could not be given back, and ends by itself: {}", name, error)
+            why = str(error) or "Redis does not answer"
+            logger.warning("lock {!r}: could not be given back, and ends by itself: {}", name, why)
         finally:
             if not is_done:
                 self._go(self._gone(held.place, held.me))
