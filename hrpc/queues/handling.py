@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from loguru import logger
@@ -16,6 +18,9 @@ from hrpc.queues.contract import Delivery
 from hrpc.queues.measured import measured
 from hrpc.queues.message import Message
 from hrpc.queues.subscription import Subscription
+
+_LEAST_PAUSE = 0.5
+"""Seconds after which burying is tried again, also where there are no pauses between attempts."""
 
 
 class Handling:
@@ -43,7 +48,8 @@ class Handling:
             try:
                 failure = await self._failure(message)
                 measures.handled(labels, time.perf_counter() - began)
-                outcome = await self._tell(delivery, failure)
+                with _without_deadline(current):
+                    outcome = await self._tell(delivery, failure)
             except asyncio.CancelledError as error:
                 failure = error
                 raise
@@ -108,7 +114,7 @@ class Handling:
             await delivery.bury(failure)
         except QueueError as error:
             # Without a dead letter it may not be lost, nor may it be overtaken.
-            delay = self._subscription.retry.max_delay
+            delay = max(_LEAST_PAUSE, self._subscription.retry.max_delay)
             logger.error(
                 "{}: {} cannot go to its dead letters, and comes again in {:.1f} s: {}",
                 self._queue,
@@ -146,6 +152,17 @@ class Handling:
         if self._group:
             found["messaging.consumer.group.name"] = self._group
         return found
+
+
+def _without_deadline(current: context.Context) -> AbstractContextManager[object]:
+    """The same context, in which as much time as ever is left: the deadline is the handler's, and what took too long has
+    its end to be told all the same."""
+    if current.deadline is None:
+        return nullcontext()
+    # A copy: a thread of the handler that goes on keeps its deadline.
+    lasting = copy.copy(current)
+    lasting.deadline = None
+    return context.entered(lasting)
 
 
 def _named(message: Message) -> str:

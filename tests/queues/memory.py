@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,8 @@ class Memory:
     """Raised by everything that reaches for the broker."""
     buries: bool = True
     """Whether dead letters are taken."""
+    on_end: Callable[[], None] = lambda: None
+    """Called in the task that tells what becomes of a message."""
     consuming: int = 0
     stored: Any = None
 
@@ -99,10 +101,12 @@ class Delivered:
     subscription: Subscription
 
     async def done(self) -> None:
+        self.queue.on_end()
         self.queue._reach()
         self.queue.tell(f"done {self.message.id}")
 
     async def retry(self, delay: float) -> None:
+        self.queue.on_end()
         self.queue._reach()
         self.queue.tell(f"retry {self.message.id}")
         again = replace(self.message, attempt=self.message.attempt + 1)
@@ -111,6 +115,7 @@ class Delivered:
     async def bury(self, reason: BaseException | str) -> None:
         from hrpc.errors import QueueUnavailable
 
+        self.queue.on_end()
         if not self.queue.buries:
             raise QueueUnavailable("no dead letters today")
         self.queue._reach()

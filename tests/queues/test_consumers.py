@@ -138,6 +138,25 @@ async def test_the_timeout_is_the_deadline_of_what_the_handler_calls() -> None:
     assert 50 < left[0] <= 60
 
 
+async def test_what_becomes_of_a_message_is_told_without_the_deadline_of_its_handler() -> None:
+    """Which is over when it took too long; a thread of it that goes on has its deadline still."""
+    kept: list[context.Context | None] = []
+
+    async def on_order(message: Message) -> None:
+        kept.append(context.current())
+        await asyncio.Event().wait()
+
+    queue = a_queue(on_order, timeout=0.01, retry=Retry(2, base=0.0))
+    told: list[context.Context | None] = []
+    queue.on_end = lambda: told.append(context.current())
+    async with a_server(queue):
+        await queue.produce("orders")
+        await queue.until("retry 1", f"dead 1 in orders.dead: {HandlerTimeout(0.01)}")
+    assert [one is not None and one.time_remaining() for one in told] == [None, None]
+    assert [one is not None and one.time_remaining() for one in kept] == [0, 0]
+    assert [one is not None and one.trace_id for one in told] == [one is not None and one.trace_id for one in kept]
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration()])
 async def test_whatever_a_handler_raises_is_its_failure_and_not_the_end_of_the_server(error: BaseException) -> None:
     async def on_order(message: Message) -> None:

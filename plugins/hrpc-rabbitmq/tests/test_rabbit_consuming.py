@@ -79,6 +79,21 @@ async def test_a_message_that_always_fails_ends_among_the_dead_letters_which_say
     assert "x-death" not in told
 
 
+async def test_a_handler_that_hangs_is_tried_again_and_then_given_up(rabbitmq_server: RabbitMQServer) -> None:
+    name, handled = a_name(), Handled()
+
+    async def hangs(message: Message) -> None:
+        await handled(message)
+        await asyncio.Event().wait()
+
+    twice = Retry(attempts=2, base=0.001)
+    async with a_server(rabbitmq_server, rabbitmq.consume(name, hangs, timeout=0.05, retry=twice)):
+        await put(rabbitmq_server, name, b"1")
+        letter = await taken(rabbitmq_server, f"{name}.dead")
+    assert [message.attempt for message in handled.messages] == [1, 2]
+    assert letter.headers["hrpc-dead-error"] == "HandlerTimeout"
+
+
 async def test_a_rejected_message_is_dead_at_once(rabbitmq_server: RabbitMQServer) -> None:
     """In the queue that was chosen; without one, it is gone."""
     name, kept = a_name(), a_name()
