@@ -12,6 +12,7 @@ import pytest
 
 import hrpc
 from hrpc import configs, life, log, metrics, service, uniqueid
+from hrpc.abc import StoredSettings
 from hrpc.database import mysql, redis
 
 PAGE = (Path(__file__).parents[1] / "docs/from-go.md").read_text()
@@ -136,3 +137,23 @@ def test_the_keys_on_the_page_are_settings_of_ours() -> None:
     for name, options in kinds.items():
         (row,) = re.findall(rf"^\| `\{{environment\}}/databases/{name}` \| (.+?) \|", PAGE, re.MULTILINE)
         assert set(re.findall(r"`(\w+)`", row)) <= set(options.__annotations__)
+
+
+def test_a_key_for_kafka_of_the_go_framework_is_read() -> None:
+    import hrpc_kafka
+
+    stored = {
+        "brokers": ["a:9092", "b:9092"],
+        "sasl": {"username": "orders", "password": "s3cret"},
+        "acks": 1,
+        "auto_commit": False,
+        "offset_initial": -2,
+    }
+    (row,) = re.findall(r"^\| `\{environment\}/messagequeues/kafka` \| (.+?) \|", PAGE, re.MULTILINE)
+    assert {name.partition(".")[0] for name in re.findall(r"`([\w.]+)`", row)} == set(stored)
+    settings = hrpc_kafka.new().read(StoredSettings("production/messagequeues/kafka", stored))
+    made = settings.connection("billing")
+    assert made["bootstrap_servers"] == stored["brokers"]
+    assert (made["security_protocol"], made["sasl_mechanism"]) == ("SASL_PLAINTEXT", "PLAIN")
+    assert (made["sasl_plain_username"], made["sasl_plain_password"]) == ("orders", "s3cret")
+    assert "s3cret" not in repr(settings)

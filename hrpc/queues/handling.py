@@ -155,8 +155,8 @@ class Handling:
 
 
 def _without_deadline(current: context.Context) -> AbstractContextManager[object]:
-    """The same context, in which as much time as ever is left: the deadline is the handler's, and what took too long has
-    its end to be told all the same."""
+    """The same context without the deadline, which is the handler's: what took too long has its end to be told all the
+    same."""
     if current.deadline is None:
         return nullcontext()
     # A copy: a thread of the handler that goes on keeps its deadline.

@@ -21,9 +21,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import hrpc
-from hrpc._runtime import Slots
 from hrpc.plugin import Plugin
 from hrpc.queues import Broker, Recipe, new_recipe
+from hrpc.queues.adapter import Slots
 from hrpc_kafka.settings import KafkaOptions, KafkaSettings
 from hrpc_kafka.subscription import KafkaSubscription, consume
 

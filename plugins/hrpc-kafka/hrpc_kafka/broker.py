@@ -11,9 +11,9 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from loguru import logger
 
-from hrpc import _runtime
 from hrpc.errors import InvalidConfig, QueueUnavailable
 from hrpc.queues import Delivery, Subscription
+from hrpc.queues.adapter import server_name
 from hrpc_kafka import errors, quiet
 from hrpc_kafka.consuming import consuming
 from hrpc_kafka.producing import Kafka
@@ -53,8 +53,7 @@ class KafkaBroker:
 @asynccontextmanager
 async def opened(settings: KafkaSettings, name: str) -> AsyncIterator[KafkaBroker]:
     """Connects to the cluster. Raises `QueueUnavailable` and `QueueRefused`."""
-    runtime = _runtime.current()
-    client_id = "hrpc" if runtime is None else runtime.server_name
+    client_id = server_name()
     producer = _producer(settings, client_id)
     with quiet.repetitions():
         try:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from hrpc.database import addresses
-from hrpc.database.settings import (
+from hrpc.errors import InvalidConfig
+from hrpc.queues.adapter import (
     BOOLEAN,
     PASSWORD,
     PATH,
     SECONDS,
     SERVERS,
     TEXT,
+    Kind,
+    Secret,
     Settings,
     integer,
     one_of,
+    parsed,
     setting,
+    told,
 )
-from hrpc.errors import InvalidConfig
 
 _PORT = 9092
 """That of Kafka's own configuration (https://kafka.apache.org/documentation/#brokerconfigs_listeners)."""
+
+
+def _is_login(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key) or "", str) for key in ("username", "password"))
+
+
+def _login(value: dict[str, Any]) -> dict[str, str]:
+    return {"username": value.get("username") or "", "password": Secret(value.get("password") or "")}
+
+
+_LOGIN = Kind("an object with the texts 'username' and 'password'", _is_login, _login, echo=False)
 
 
 class KafkaOptions(TypedDict, total=False):
@@ -31,6 +46,7 @@ class KafkaOptions(TypedDict, total=False):
     brokers: str | list[str]
     username: str
     password: str
+    sasl: Mapping[str, str]
     mechanism: str
     tls: bool
     tls_ca: str
@@ -56,6 +72,8 @@ class KafkaSettings(Settings):
     username: str | None = setting(TEXT, None)
     """With one, SASL is spoken."""
     password: str = setting(PASSWORD, "")
+    sasl: Mapping[str, str] | None = setting(_LOGIN, None)
+    """``{"username": …, "password": …}``, as the Go framework has it in Consul KV; `username` and `password` win."""
     mechanism: str = setting(one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "PLAIN")
     tls: bool = setting(BOOLEAN, False)
     """Whether to speak TLS; so it is with any of the following."""
@@ -89,7 +107,7 @@ class KafkaSettings(Settings):
     @property
     def servers(self) -> list[str]:
         """The brokers that were given, each with its port."""
-        return [addresses.told([server]) for server in addresses.parsed(self.brokers, _PORT) or ()]
+        return [told([server]) for server in parsed(self.brokers, _PORT) or ()]
 
     @property
     def place(self) -> str:
@@ -99,16 +117,19 @@ class KafkaSettings(Settings):
     def connection(self, client_id: str) -> dict[str, Any]:
         """What producers and consumers of aiokafka take to connect. Raises `InvalidConfig`."""
         context = self._tls()
-        security = ("SASL_" if self.username else "") + ("PLAINTEXT" if context is None else "SSL")
+        login = self.sasl or {}
+        username = self.username or login.get("username") or None
+        password = self.password or login.get("password", "")
+        security = ("SASL_" if username else "") + ("PLAINTEXT" if context is None else "SSL")
         return {
             "bootstrap_servers": self.servers,
             "client_id": self.client_id or client_id,
             "security_protocol": security,
             "ssl_context": context,
             "sasl_mechanism": self.mechanism,
-            "sasl_plain_username": self.username,
+            "sasl_plain_username": username,
             # Its own methods, so that the text itself goes to the driver.
-            "sasl_plain_password": str.__str__(self.password) if self.username else None,
+            "sasl_plain_password": str.__str__(password) if username else None,
         }
 
     def _tls(self) -> ssl.SSLContext | None:

@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind
 import hrpc
 import hrpc_kafka as kafka
 from hrpc import context
+from hrpc.abc import StoredSettings
 from hrpc.cli.doctor.databases import message_queues
 from hrpc.errors import InvalidConfig, NotRunning, OptionError, StartError
 from hrpc.testing import DevConsul, provide
@@ -152,6 +153,10 @@ async def test_as_a_plugin_it_sends_with_the_settings_of_consul(
         ("{}", r"development/messagequeues/kafka: field 'brokers': expected a host name"),
         ('{"brokers": 9092}', r"field 'brokers': expected .*, found a number"),
         ('{"brokers": "a", "password": ["s3cret"]}', r"field 'password': expected a text, found a list"),
+        (
+            '{"brokers": "a", "sasl": {"password": ["s3cret"]}}',
+            r"field 'sasl': expected an object with .*, found an",
+        ),
         ('{"brokers": "user:s3cret@a:9092"}', r"field 'brokers': expected .*, found a text"),
         ('{"brokers": "a", "mechanism": "GSSAPI"}', r"field 'mechanism': expected 'PLAIN' or "),
     ],
@@ -175,6 +180,18 @@ async def test_a_password_is_in_no_repr_error_or_line_of_the_log(cluster: MockCl
         async with server:
             pass
     assert "s3cret" not in "".join([*said, str(caught.value), repr(recipe), repr(server.settings)])
+
+
+def test_the_login_of_the_go_framework_is_one_and_fields_beside_it_win() -> None:
+    def login(**stored: Any) -> tuple[Any, ...]:
+        made = kafka.new().read(StoredSettings("k", {"brokers": "a", **stored})).connection("billing")
+        return made["security_protocol"], made["sasl_plain_username"], made["sasl_plain_password"]
+
+    theirs = {"username": "theirs", "password": "s3cret"}
+    assert login(sasl=theirs) == ("SASL_PLAINTEXT", "theirs", "s3cret")
+    assert login(sasl=theirs, username="ours", password="other") == ("SASL_PLAINTEXT", "ours", "other")
+    for none in (None, {}, {"username": "", "password": ""}, {"username": None}):
+        assert login(sasl=none) == ("PLAINTEXT", None, None)
 
 
 def test_wrong_settings_are_refused_where_they_are_made() -> None:

@@ -22,9 +22,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import hrpc
-from hrpc._runtime import Slots
 from hrpc.plugin import Plugin
 from hrpc.queues import Broker, Recipe, new_recipe
+from hrpc.queues.adapter import Slots
 from hrpc_rabbitmq.settings import RabbitOptions, RabbitSettings
 from hrpc_rabbitmq.subscription import Binding, RabbitSubscription, checked_name, consume, exchange_type
 

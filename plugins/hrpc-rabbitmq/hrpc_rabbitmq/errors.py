@@ -20,8 +20,8 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
-from hrpc.database.tls import certificate_problem
 from hrpc.errors import QueueError, QueueRefused, QueueUnavailable
+from hrpc.queues.adapter import certificate_problem
 from hrpc_rabbitmq.settings import RabbitSettings
 
 E = TypeVar("E", bound=QueueError)

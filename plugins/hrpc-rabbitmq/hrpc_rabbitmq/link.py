@@ -13,11 +13,10 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from loguru import logger
 
-from hrpc import _runtime, metrics
+from hrpc import metrics
 from hrpc.abc import endpoint
-from hrpc.database.addresses import Server
-from hrpc.database.tls import Trust
 from hrpc.errors import DatabaseRefused, QueueError
+from hrpc.queues.adapter import Server, Trust, server_name
 from hrpc_rabbitmq import errors
 from hrpc_rabbitmq.settings import RabbitSettings
 
@@ -179,8 +178,7 @@ class Link:
         return f"{scheme}://{login}@{endpoint(*server)}/{vhost}?heartbeat={settings.heartbeat}"
 
     def _told(self) -> str:
-        runtime = _runtime.current()
-        return self._purpose if runtime is None else f"{runtime.server_name}: {self._purpose}"
+        return f"{server_name()}: {self._purpose}"
 
 
 def _trust(settings: RabbitSettings) -> Trust:

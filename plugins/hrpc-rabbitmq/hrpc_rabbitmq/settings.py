@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from hrpc.database import addresses
-from hrpc.database.settings import (
+from hrpc.queues.adapter import (
     BOOLEAN,
     PASSWORD,
     PATH,
     SECONDS,
     SERVERS,
     TEXT,
+    Server,
     Settings,
     integer,
+    parsed,
     setting,
+    told,
 )
 
 _PORT, _TLS_PORT = 5672, 5671
@@ -74,11 +76,11 @@ class RabbitSettings(Settings):
         return self.tls or any((self.tls_ca, self.tls_cert, self.tls_key))
 
     @property
-    def servers(self) -> list[addresses.Server]:
+    def servers(self) -> list[Server]:
         """Where to connect to, in the order in which they are tried."""
-        return addresses.parsed(self.address, self.port or (_TLS_PORT if self.uses_tls else _PORT)) or []
+        return parsed(self.address, self.port or (_TLS_PORT if self.uses_tls else _PORT)) or []
 
     @property
     def place(self) -> str:
         """The servers and the virtual host, for errors."""
-        return f"rabbitmq {addresses.told(self.servers)} vhost {self.vhost!r}"
+        return f"rabbitmq {told(self.servers)} vhost {self.vhost!r}"
