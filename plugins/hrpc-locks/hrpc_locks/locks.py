@@ -54,7 +54,7 @@ class Locks:
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._held: dict[tuple[asyncio.Task[Any] | None, str], Held] = {}
-        self._beside: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Future[None]] = set()
         self._waking = Waking(listening or client, f"{prefix}:locks:wake:{self._process}")
         self._is_closed = False
         self.counts = dict.fromkeys(("acquired", "waited", "timeouts", "lost"), 0)
@@ -90,7 +90,7 @@ class Locks:
         await self.end()
 
     async def settle(self) -> None:
-        """Waits for what is done beside, for a second at most: that Redis forgets who has left."""
+        """Waits until Redis has forgotten who has left, for a second at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLING):
                 while self._beside:
@@ -145,6 +145,9 @@ class Locks:
         held.stop_timers()
         del self._held[owner]
         is_done = False
+        # For `settle`: this task may be cancelled once more while Redis is told.
+        leaving = asyncio.get_running_loop().create_future()
+        self._beside.add(leaving)
         try:
             if not held.lost.is_set():
                 async with asyncio.timeout(self.ttl * SHARE):
@@ -158,6 +161,8 @@ class Locks:
         finally:
             if not is_done:
                 self._go(self._gone(held.place, held.me))
+            self._beside.discard(leaving)
+            leaving.cancel()
         return held
 
     def _keep(self, held: Held) -> None:

@@ -213,6 +213,25 @@ async def test_one_that_is_cancelled_while_redis_answers_leaves_nothing_behind(
     await nothing_is_left(redis_server, prefix)
 
 
+async def test_a_stop_waits_for_one_that_is_cancelled_while_it_gives_back(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    async with proxied(redis_server.address) as proxy, opened(redis_server, prefix, port=proxy.port) as far:
+        holder = Holder(far.write("a"))
+        await holder.has.wait()
+        proxy.freeze()
+        holder.leaves.set()
+        await asyncio.sleep(0)
+        assert far.held == 0
+        settling = asyncio.create_task(far.settle())
+        await asyncio.sleep(0)
+        holder.task.cancel()
+        await asyncio.wait({holder.task})
+        await proxy.heal()
+        await settling
+        assert not await keys(redis_server, prefix)
+
+
 class Late:
     """A client whose questions for locks get to Redis late: also after whoever asks was cancelled."""
 
