@@ -14,7 +14,17 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from sidecar_service import SECRET, options
 
 from hrpc.errors import OptionError
-from hrpc_sidecar import App, Service, ServiceNode, ServiceOptions, WatchSource, WatchUrlRequired, method_paths
+from hrpc_sidecar import (
+    ApiClient,
+    App,
+    Service,
+    ServiceNode,
+    ServiceOptions,
+    Sidecar,
+    WatchSource,
+    WatchUrlRequired,
+    method_paths,
+)
 from hrpc_sidecar.place import base_url
 
 
@@ -128,7 +138,18 @@ def test_without_any_url_there_is_nothing_to_watch(watch: str | None) -> None:
 
 
 def test_the_defaults_are_those_of_the_agents() -> None:
-    assert WatchSource().watch_url == "http://127.0.0.1:15010/watch"
+    source, client = WatchSource(), ApiClient()
+    assert source.watch_url == "http://127.0.0.1:15010/watch"
+    assert client._base_url == "http://127.0.0.1:15010"
+    assert (source._interval, source._timeout, client._timeout) == (1.0, 3.0, 3.0)
+    settings = Sidecar()._settings
+    assert settings.pop("idle_limit") == 60
+    assert settings == {
+        "base_url": "http://127.0.0.1:15010",
+        "watch_url": "http://127.0.0.1:15010/watch",
+        "request_timeout": 3.0,
+        "reconnect_interval": 1.0,
+    }
 
 
 @pytest.mark.parametrize(

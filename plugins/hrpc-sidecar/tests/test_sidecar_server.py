@@ -88,7 +88,7 @@ async def test_the_agent_is_told_what_the_server_is(agent: SidecarAgent) -> None
 
 async def test_a_stop_drains_waits_serves_to_the_end_and_only_then_deregisters(agent: SidecarAgent) -> None:
     gate = Gate()
-    running = server(hrpc_sidecar.with_sidecar(agent.base_url), drain_delay=0.3, gate=gate)
+    running = server(hrpc_sidecar.with_sidecar(agent.base_url), drain_delay=1.0, gate=gate)
     async with running, grpc.aio.insecure_channel(running.address) as channel:
         held = asyncio.ensure_future(call(channel, "Hold"))
         await gate.entered.wait()
@@ -99,14 +99,14 @@ async def test_a_stop_drains_waits_serves_to_the_end_and_only_then_deregisters(a
 
         await eventually(draining)
         assert await call(channel, "Echo") == b"x", "calls are taken until callers have noticed"
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.2)
         assert paths(agent) == ["/register", "/drain"], "a call runs"
         gate.opened.set()
         assert await held == b"x"
         await stopping
     assert paths(agent) == ["/register", "/drain", "/deregister"]
     drain = next(one.body for one in agent.received if one.path == "/drain")
-    assert drain["grace_period"] == "5.3s"
+    assert drain["grace_period"] == "6s"
 
 
 async def test_a_start_goes_on_without_the_agent_and_registers_when_it_is_there(
@@ -132,14 +132,14 @@ async def test_a_start_goes_on_without_the_agent_and_registers_when_it_is_there(
 
 
 async def test_a_start_that_is_to_fail_fast_says_why(free_port: int, agent: SidecarAgent) -> None:
-    away = hrpc_sidecar.with_sidecar(f"http://127.0.0.1:{free_port}", fail_fast=True, request_timeout=0.1)
+    away = hrpc_sidecar.with_sidecar(f"http://127.0.0.1:{free_port}", fail_fast=True, request_timeout=0.5)
     with pytest.raises(
-        StartError, match=r"hrpc-sidecar: the sidecar-agent at .* has not taken the registration within 0\.1 s: GET"
+        StartError, match=r"hrpc-sidecar: the sidecar-agent at .* has not taken the registration within 0\.5 s: GET"
     ):
         async with server(away):
             pass
     agent.fail("/register", status=422, code="INVALID", message="no such tenant", times=1000)
-    refusing = hrpc_sidecar.with_sidecar(agent.base_url, fail_fast=True, request_timeout=0.3)
+    refusing = hrpc_sidecar.with_sidecar(agent.base_url, fail_fast=True, request_timeout=1.0)
     with pytest.raises(StartError, match="code INVALID, no such tenant"):
         async with server(refusing):
             pass
@@ -148,7 +148,9 @@ async def test_a_start_that_is_to_fail_fast_says_why(free_port: int, agent: Side
 
 @pytest.mark.parametrize("fault", ["register 502", "register no", "cut", "closed", "malformed", "silent", "hangs"])
 async def test_after_each_fault_of_the_agent_the_service_is_registered_again(agent: SidecarAgent, fault: str) -> None:
-    sidecar = hrpc_sidecar.Sidecar(agent.base_url, reconnect_interval=0.1, idle_limit=0.5, request_timeout=0.5)
+    # A busy machine is no fault of the agent: only where one is to be noticed by a limit, that is short.
+    limits = {"silent": {"idle_limit": 0.5}, "hangs": {"request_timeout": 0.5}}
+    sidecar = hrpc_sidecar.Sidecar(agent.base_url, reconnect_interval=0.1, **limits.get(fault, {}))
     async with server(hrpc.with_plugins(sidecar)):
         before = sidecar.status()
         assert before.registered

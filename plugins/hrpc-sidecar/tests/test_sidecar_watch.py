@@ -149,9 +149,9 @@ async def test_a_stream_that_sends_nothing_is_left(agent: SidecarAgent) -> None:
 
 async def test_comments_keep_a_stream_alive(agent: SidecarAgent) -> None:
     agent.silent = True
-    async with asyncio.timeout(10), aclosing(source(agent, idle_limit=0.6).subscribe()) as events:
+    async with asyncio.timeout(10), aclosing(source(agent, idle_limit=1.0).subscribe()) as events:
         waiting = asyncio.ensure_future(anext(events))
-        until_then = time.monotonic() + 1.0
+        until_then = time.monotonic() + 1.5
         while time.monotonic() < until_then:
             agent.send(b": beat\n")
             await asyncio.sleep(0.02)
