@@ -65,9 +65,8 @@ class Consumer:
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _failed(self, why: str | Exception, pause: float) -> None:
-        known = isinstance(why, str | HrpcError)
-        self.failure = str(why) if known else type(why).__name__
-        log = logger if known else logger.opt(exception=why)  # type: ignore[arg-type]
+        self.failure = _told(why)
+        log = logger if isinstance(why, str | HrpcError) else logger.opt(exception=why)
         log.error("{}: consumes nothing, and begins anew after {:.1f} s: {}", self.id, pause, self.failure)
 
     async def _consume(self) -> None:
@@ -77,6 +76,9 @@ class Consumer:
             self.failure = None
             try:
                 await self._take(deliveries)
+            except Exception as error:
+                self.failure = _told(error)  # already while the running handlers have time to end
+                raise
             finally:
                 try:
                     if callable(leave := getattr(deliveries, "aclose", None)):
@@ -122,3 +124,7 @@ class Consumer:
     def _grace(self) -> float:
         grace = leaving.draining().grace
         return grace if self._longest is None else max(0.0, min(grace, self._longest - 2 * _LAST))
+
+
+def _told(why: str | Exception) -> str:
+    return str(why) if isinstance(why, str | HrpcError) else type(why).__name__

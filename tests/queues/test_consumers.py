@@ -326,6 +326,30 @@ async def test_consuming_begins_anew_after_an_error_and_readiness_tells_meanwhil
     assert any("memory: orders: consumes again" in line for line in said)
 
 
+async def test_readiness_tells_that_nothing_is_consumed_while_a_running_handler_has_its_time() -> None:
+    begun, let_go = asyncio.Event(), asyncio.Event()
+
+    async def on_order(message: Message) -> None:
+        begun.set()
+        await let_go.wait()
+
+    queue = a_queue(on_order, concurrency=2)
+    server = a_server(queue, hrpc.with_health_check(0))
+    async with server, aiohttp.ClientSession() as probe:
+
+        async def is_told() -> bool:
+            async with probe.get(f"http://127.0.0.1:{server.health_port}/healthx/readiness") as response:
+                return "consumes nothing: memory: lost" in (await response.json())["parts"]["memory"]
+
+        await queue.produce("orders")
+        await begun.wait()
+        queue.of("orders").put_nowait(QueueUnavailable("memory: lost"))
+        await eventually(is_told)
+        assert queue.happened == []
+        let_go.set()
+        await queue.until("done 1")
+
+
 async def test_a_message_whose_end_cannot_be_told_is_left_to_come_again(said: list[str]) -> None:
     async def on_order(message: Message) -> None:
         queue.away = QueueUnavailable("memory: away")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
 
 from aiormq import Channel
 
@@ -24,16 +25,19 @@ class Acknowledging:
         self._channel = channel
         self._at_most = at_most
         self._loop = asyncio.get_running_loop()
-        self._settled = 0
-        """All up to this number have an end that the broker knows."""
+        self._open: dict[int, None] = {}
+        """What has no end yet; the first is the lowest, because the broker counts."""
         self._ended: set[int] = set()
-        self._known: set[int] = set()
-        """Those above whose end the broker knows already."""
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
+    def delivered(self, number: int) -> None:
+        """The message with this number is here, and has no end yet."""
+        self._open[number] = None
+
     def done(self, number: int) -> None:
         """The message with this number is to be acknowledged."""
+        self._open.pop(number, None)
         self._ended.add(number)
         if len(self._ended) >= self._at_most:
             self.flush()
@@ -42,7 +46,7 @@ class Acknowledging:
 
     def told(self, number: int) -> None:
         """The message with this number has an end of which the broker was told."""
-        self._known.add(number)
+        self._open.pop(number, None)
 
     def flush(self) -> None:
         """Acknowledges now, as far as it is not done already."""
@@ -71,16 +75,8 @@ class Acknowledging:
             errors.pass_cancel(error)
 
     def _taken(self) -> tuple[int, list[int]]:
-        """The number up to which all have ended, 0 for none that is new, and those above it."""
-        until, acknowledges = self._settled, 0
-        while (number := until + 1) in self._ended or number in self._known:
-            if number in self._ended:
-                self._ended.discard(number)
-                acknowledges = number
-            self._known.discard(number)
-            until = number
-        self._settled = until
-        rest = sorted(self._ended)
-        self._known.update(rest)
+        """The highest number before which all have ended, 0 for none that is new, and those above it."""
+        ended, first = sorted(self._ended), next(iter(self._open), None)
         self._ended.clear()
-        return acknowledges, rest
+        before = len(ended) if first is None else bisect(ended, first)
+        return (ended[before - 1] if before else 0), ended[before:]

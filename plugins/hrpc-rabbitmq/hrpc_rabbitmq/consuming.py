@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ from hrpc_rabbitmq.settings import RabbitSettings
 from hrpc_rabbitmq.subscription import RabbitSubscription
 from hrpc_rabbitmq.topology import Topology
 
+_NUMBERS = itertools.count(1)
+"""Of consumers; the broker wants another tag for each of a channel."""
 _PART = 4
 """Which part of the messages that the broker hands out may wait to be acknowledged together."""
 
@@ -56,7 +59,8 @@ class Consuming:
         self._channel: Channel | None = None
         self._arrived: deque[tuple[str, DeliveredMessage]] = deque()
         self._more = asyncio.Event()
-        self._cancelled: str | None = None
+        self._cancelled: deque[str] = deque()
+        """Queues that were deleted, or whose node has failed."""
         self._leaves = False
         self._ends: Acknowledging | None = None
 
@@ -86,11 +90,9 @@ class Consuming:
             if self._arrived:
                 assert self._ends is not None
                 return Delivered(self._means, self._ends, *self._arrived.popleft())
-            if self._cancelled is not None:
-                raise errors.unavailable(
-                    self._settings,
-                    f"gives no messages of queue {self._cancelled!r} any more: it was deleted, or its node has failed",
-                )
+            if self._cancelled:
+                await self._consume_again(self._cancelled[0])
+                continue
             self._more.clear()
             await self._more.wait()
 
@@ -133,17 +135,40 @@ class Consuming:
         channel.closing.add_done_callback(self._on_close)
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         await channel.basic_qos(prefetch_count=self._subscription.window)
-        self._queues, self._cancelled = {}, None
+        self._queues.clear()
+        self._cancelled.clear()
         self._channel = channel
         self._ends = Acknowledging(channel, max(1, self._subscription.window // _PART))
         for queue in self._subscription.topics:
-            tag = f"{queue}-{id(channel)}"
-            self._queues[tag] = queue
-            await channel.basic_consume(queue, partial(self._on_message, queue), consumer_tag=tag)
+            await self._ask_for(queue, channel)
+
+    async def _consume_again(self, queue: str) -> None:
+        """Of a queue that gives nothing any more, on the same channel: running handlers go on. Raises `QueueError`."""
+        channel = self._channel
+        assert channel is not None
+        logger.warning(
+            "{}: gives no messages of queue {!r} any more: it was deleted, or its node has failed; consumes it again",
+            self._settings.place,
+            queue,
+        )
+        await self._topology.declare(await self._link.connection(), self._subscription)
+        try:
+            await self._ask_for(queue, channel)
+            self._cancelled.popleft()
+        except errors.FAILURES as error:
+            errors.pass_cancel(error)
+            if not channel.is_closed:
+                raise errors.not_declared(self._settings, f"queue {queue!r}", error) from error
+
+    async def _ask_for(self, queue: str, channel: Channel) -> None:
+        tag = f"{queue}-{next(_NUMBERS)}"
+        self._queues[tag] = queue
+        await channel.basic_consume(queue, partial(self._on_message, queue), consumer_tag=tag)
 
     async def _on_message(self, queue: str, message: DeliveredMessage) -> None:
-        if message.channel is not self._channel:
+        if message.channel is not self._channel or self._ends is None:
             return
+        self._ends.delivered(message.delivery_tag or 0)
         if self._leaves:
             await give_back(message)
         else:
@@ -151,8 +176,10 @@ class Consuming:
             self._more.set()
 
     def _on_cancel(self, frame: Basic.Cancel) -> None:
-        self._cancelled = self._queues.get(frame.consumer_tag or "", self._subscription.name)
-        self._more.set()
+        queue = self._queues.pop(frame.consumer_tag or "", None)
+        if queue is not None:
+            self._cancelled.append(queue)
+            self._more.set()
 
     def _on_close(self, closing: asyncio.Future[Any]) -> None:
         self._more.set()

@@ -212,8 +212,17 @@ async def test_a_lost_connection_costs_no_message(rabbitmq_server: RabbitMQServe
 
 
 async def test_a_deleted_queue_is_declared_and_consumed_again(rabbitmq_server: RabbitMQServer) -> None:
-    name, handled = a_name(), Handled()
-    async with a_server(rabbitmq_server, rabbitmq.consume(name, handled)):
+    """While a handler of its messages runs, whose end disturbs nobody."""
+    name, handled, let_go = a_name(), Handled(), asyncio.Event()
+
+    async def on_order(message: Message) -> None:
+        await handled(message)
+        if message.body == b"runs":
+            await let_go.wait()
+
+    async with a_server(rabbitmq_server, rabbitmq.consume(name, on_order, concurrency=2)):
+        await put(rabbitmq_server, name, b"runs")
+        await handled.until(1)
         async with beside(rabbitmq_server) as channel:
             await channel.queue_delete(name)
 
@@ -225,7 +234,12 @@ async def test_a_deleted_queue_is_declared_and_consumed_again(rabbitmq_server: R
 
         await eventually(is_there)
         await put(rabbitmq_server, name, b"1")
-        await handled.until(1)
+        await handled.until(2)
+        let_go.set()
+        await put(rabbitmq_server, name, b"2", b"3")
+        await handled.until(4)
+    assert handled.bodies == [b"runs", b"1", b"2", b"3"]
+    assert await waiting(rabbitmq_server, name) == 0
 
 
 async def test_without_its_queue_for_retries_a_message_comes_again_all_the_same(

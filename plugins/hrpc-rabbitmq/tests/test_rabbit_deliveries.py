@@ -167,6 +167,8 @@ class Acknowledged:
 async def test_no_message_is_acknowledged_with_a_later_one_before_it_has_ended() -> None:
     channel = Acknowledged()
     ends = Acknowledging(channel, 100)  # type: ignore[arg-type]
+    for number in range(1, 10):
+        ends.delivered(number)
     for number in (2, 1, 5, 3, 7):
         ends.done(number)
     ends.told(8)
@@ -181,6 +183,19 @@ async def test_no_message_is_acknowledged_with_a_later_one_before_it_has_ended()
     ends.done(9)
     await ends.flushed()
     assert channel.told == [(9, True)]
+
+
+async def test_a_message_that_never_ends_does_not_make_the_ends_of_others_pile_up() -> None:
+    channel = Acknowledged()
+    ends = Acknowledging(channel, 100)  # type: ignore[arg-type]
+    for number in range(1, 1001):
+        ends.delivered(number)
+        if number > 1:
+            ends.done(number)
+        if number % 100 == 0:
+            await ends.flushed()
+    assert channel.told == [(number, False) for number in range(2, 1001)]
+    assert (list(ends._open), ends._ended) == ([1], set())
 
 
 async def test_messages_are_acknowledged_soon_and_before_too_many_wait() -> None:
