@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from datetime import tzinfo
 
 import hrpc.plugin
-from hrpc import _runtime
 from hrpc.errors import OptionError
 from hrpc.option import checks
 from hrpc_location.zones import OWN, slot
@@ -32,9 +31,7 @@ class Location(hrpc.plugin.Plugin):
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
         """Lets `zone` know the names while the context lasts."""
-        runtime = _runtime.current()
-        assert runtime is not None
-        with runtime.provide(slot, self._zones):
+        with hrpc.plugin.provide(slot, self._zones):
             yield
 
     def _times(self, log: Log) -> Iterator[tuple[str, tzinfo]]:

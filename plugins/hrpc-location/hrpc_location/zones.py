@@ -10,13 +10,13 @@ from datetime import datetime, tzinfo
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from hrpc import _runtime
-from hrpc.errors import HrpcError
+from hrpc.errors import HrpcError, NotRunning
+from hrpc.plugin import Slot
 
 OWN: Mapping[str, tzinfo] = MappingProxyType({"pst": ZoneInfo("America/Los_Angeles"), "bjs": ZoneInfo("Asia/Shanghai")})
 """What every service has names for, as in the Go framework."""
 
-slot = _runtime.Slot[Mapping[str, tzinfo]]("hrpc-location", "hrpc_location.with_zones(…)")
+slot = Slot[Mapping[str, tzinfo]]("hrpc-location", "hrpc_location.with_zones(…)")
 
 
 class UnknownZone(HrpcError, LookupError):
@@ -69,8 +69,10 @@ def bjs_now() -> datetime:
 
 
 def _named() -> Mapping[str, tzinfo]:
-    runtime = _runtime.current()
-    return slot.get() if runtime is not None and slot in runtime.values else OWN
+    try:
+        return slot.get()
+    except NotRunning:
+        return OWN
 
 
 @functools.cache
