@@ -193,7 +193,8 @@ class Map(Generic[K, V]):
             with nullcontext() if self._errors is None else self._errors.swept():
                 yield
         finally:
-            self._entries.timer = None
+            with self._lock:  # in which a thread that has just put something in tells the timer
+                self._entries.timer = None
             timer.end()
 
     async def end_loads(self) -> None:
