@@ -142,7 +142,7 @@ def shared_redis(_shared: Launch) -> RedisServer:
 
 @pytest.fixture(scope="session", name="rabbitmq_server")
 def shared_rabbitmq(_shared: Launch) -> RabbitMQServer:
-    """The RabbitMQ of the whole run: use queues of your own, and leave it running."""
+    """The RabbitMQ of the whole run: use queues of your own, and leave it running (a start takes seconds)."""
     return _shared(rabbitmq_server)
 
 
@@ -162,12 +162,6 @@ def own_mariadb(launch: Launch) -> MySQLServer:
 def own_redis(launch: Launch) -> RedisServer:
     """A fresh Redis for one test, which may kill it."""
     return launch(redis_server)
-
-
-@pytest.fixture
-def own_rabbitmq(launch: Launch) -> RabbitMQServer:
-    """A fresh RabbitMQ for one test, which may kill it; it takes seconds to start."""
-    return launch(rabbitmq_server)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from loguru import logger
 import hrpc
 import hrpc_kafka as kafka
 from hrpc.errors import QueueError, QueueUnavailable, StartError
-from hrpc_kafka import quiet, rebalancing
+from hrpc_kafka import broker, consuming, quiet, rebalancing
 from hrpc_kafka.testing import MockCluster
 from tests.eventually import eventually
 
@@ -97,7 +97,8 @@ async def test_a_stop_under_load_loses_nothing_and_doubles_nothing(cluster: Mock
     for _ in range(3):
         enough.clear()
         async with a_service(recipe):
-            await enough.wait()
+            async with asyncio.timeout(15):
+                await enough.wait()
     async with a_service(recipe):
         await eventually(lambda: _holds(lambda: len(handled) == 2000))
     assert set(handled.values()) == {1}
@@ -248,7 +249,11 @@ async def test_consumers_and_producers_go_on_when_the_brokers_are_back(own_clust
         await seen.until(lambda seen: b"after" in seen.bodies)
 
 
-async def test_a_stop_while_the_brokers_are_away_ends_in_its_time(own_cluster: MockCluster) -> None:
+async def test_a_stop_while_the_brokers_are_away_ends_in_its_time(
+    own_cluster: MockCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (broker, consuming):
+        monkeypatch.setattr(module, "_STOP_LIMIT", 0.3)
     own_cluster.create("stopped")
     seen = Seen()
     server = a_service(local(own_cluster, kafka.consume("stopped", seen, group="g")))
@@ -256,7 +261,7 @@ async def test_a_stop_while_the_brokers_are_away_ends_in_its_time(own_cluster: M
         await kafka.get().produce("stopped", b"x")
         await seen.until(lambda seen: bool(seen.bodies))
         own_cluster.down()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(10):
             await server.stop()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hrpc.queues import Message, Retry
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import RabbitMQServer
 from hrpc.testing.servers import rabbitmq_server as start_rabbitmq
+from hrpc_rabbitmq import link
 from tests.authority import Authority
 from tests.eventually import eventually
 from tests.proxy import proxied
@@ -187,11 +189,20 @@ async def test_tls_is_spoken_and_checked(launch: Any, tmp_path: Path, free_port:
     assert "check 'tls_ca', 'tls_cert' and 'tls_key'" in message
 
 
+@pytest.fixture
+def killable(rabbitmq_server: RabbitMQServer) -> Iterator[RabbitMQServer]:
+    """That of all tests, which finds its queues again: another start takes seconds."""
+    yield rabbitmq_server
+    if not rabbitmq_server.running:
+        rabbitmq_server.start()
+
+
 async def test_a_broker_that_is_killed_and_comes_back_costs_no_message(
-    own_rabbitmq: RabbitMQServer, said: list[str]
+    killable: RabbitMQServer, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither one that waits for its next attempt nor one that was being handled; consumers and publishers go on, and
     readiness tells meanwhile."""
+    monkeypatch.setattr(link, "_LONGEST_PAUSE", 0.2)
     name, kept, let_go = a_name(), Handled(), asyncio.Event()
 
     async def on_order(message: Message) -> None:
@@ -203,7 +214,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_no_message(
 
     consumed = rabbitmq.consume(name, on_order, concurrency=2, retry=Retry(attempts=3, base=0.5))
     health = hrpc.with_health_check(port=0)
-    async with a_server(own_rabbitmq, consumed, options=(health,)) as server:
+    async with a_server(killable, consumed, options=(health,)) as server:
         client = rabbitmq.get()
         await client.publish("", b"fails", routing_key=name)
         await client.publish("", b"runs", routing_key=name)
@@ -213,8 +224,8 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_no_message(
             return any("failed and comes again" in line for line in said)
 
         await eventually(is_to_come_again)
-        await asyncio.to_thread(own_rabbitmq.kill)
-        with pytest.raises(QueueUnavailable, match=f"127.0.0.1:{own_rabbitmq.port}"):
+        await asyncio.to_thread(killable.kill)
+        with pytest.raises(QueueUnavailable, match=f"127.0.0.1:{killable.port}"):
             await client.publish("", b"lost", routing_key=name, timeout=0.1)
 
         async def is_unready() -> bool:
@@ -224,7 +235,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_no_message(
 
         await eventually(is_unready)
         let_go.set()
-        await asyncio.to_thread(own_rabbitmq.start)
+        await asyncio.to_thread(killable.start)
         await client.publish("", b"later", routing_key=name, timeout=30)
 
         async def all_came() -> bool:
@@ -232,7 +243,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_no_message(
             return {(b"fails", 2), (b"runs", 1), (b"later", 1)} <= set(again)
 
         await eventually(all_came)
-    assert await waiting(own_rabbitmq, name) == 0
-    assert not any(own_rabbitmq.password in line for line in said)
+    assert await waiting(killable, name) == 0
+    assert not any(killable.password in line for line in said)
     assert not any("Traceback" in line and "aiormq" in line for line in said)
     assert any("rabbitmq (consumes): lost, and connects again" in line for line in said)
