@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from tester_service import Shop, Started, shop
 
 import hrpc
@@ -40,6 +40,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail("CI must have every server: no Chromium is installed", pytrace=False)
         pytest.skip("no Chromium is installed: run `make servers`")
+    expect.set_options(timeout=15_000)  # as the page's own limit: a busy machine is no fault of it
     with sync_playwright() as playwright:
         # Its sandbox needs a user who is not root.
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
