@@ -29,6 +29,8 @@ _AS_THEY_ARE = ("authorization", context.METADATA_KEY, context.TRACEPARENT, cont
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_LONGEST = 27_000 * 3600.0
+"""Seconds, three years: what grpcio makes of longer ones. The longest that gRPC can write is over at once there."""
 _ASCII = re.compile(r"[\x20-\x7e]*", re.ASCII)
 _CALLER = "hrpc-tester"
 
@@ -66,7 +68,7 @@ def timeout(headers: Mapping[str, str]) -> float | None:
         if not _SECONDS.fullmatch(given):
             raise _wrong("X-Request-Timeout", "takes seconds, such as 0.5")
         found.append(float(given))
-    return min(found, default=None)
+    return min(*found, _LONGEST) if found else None
 
 
 def answered(metadata: Iterable[tuple[str, str | bytes]] | None, prefix: str) -> list[tuple[str, str]]:

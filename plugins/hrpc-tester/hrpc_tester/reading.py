@@ -72,6 +72,8 @@ def _json(body: bytes, when_empty: Any) -> Any:
         raise _malformed(f"it is not UTF-8, from byte {error.start} on") from None
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg}, in line {error.lineno}, column {error.colno}") from None
+    except ValueError:
+        raise _malformed("it has a number of thousands of digits") from None
     except RecursionError:
         raise _malformed("it is nested too deeply") from None
 

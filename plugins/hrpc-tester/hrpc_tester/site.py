@@ -46,6 +46,11 @@ class Site:
         except web.HTTPRequestEntityTooLarge:
             too_large = f"the body has more than {request.client_max_size} bytes: hrpc_tester.with_tester(max_body=…)"
             answer = calls.refusal(Problem(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large, status=413), answered)
+        except web.RequestPayloadError:
+            encoding = request.headers.get("Content-Encoding", "none")
+            unreadable = f"the body cannot be read as its headers say (Content-Encoding: {encoding})"
+            answer = calls.refusal(Problem(grpc.StatusCode.INVALID_ARGUMENT, unreadable), answered)
+            answer.force_close()  # where the next request begins is not known
         if not answer.prepared:
             answer.headers.extend({name: value for name, value in calls.COMMON.items() if name not in answer.headers})
             if self.drains:

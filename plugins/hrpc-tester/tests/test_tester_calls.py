@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -106,6 +107,7 @@ async def test_json_that_does_not_fit_is_400_and_names_the_field(
         (rb'{"id": "\ud800"}', "it has half a character"),
         (rb'{"\ud800": 1, "\ud800": 2}', "'\\ud800' is there twice"),
         (b'{"ratio": NaN}', 'write "NaN" in quotes'),
+        (b'{"big": ' + b"9" * 5000 + b"}", "a number of thousands of digits"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"replaces": ' * 200 + b"{}" + b"}" * 200, "too deep"),
     ],
@@ -115,6 +117,19 @@ async def test_what_is_no_json_is_400_and_says_where(started: Started, body: byt
         status, answer, _ = await posted(session, "Place", body)
     assert status == 400
     assert message in answer["message"]
+
+
+async def test_a_body_that_is_compressed_is_read_and_one_that_only_says_so_is_400(started: Started) -> None:
+    async with started() as (_, session):
+        headers = {"Content-Encoding": "gzip"}
+        assert (await posted(session, "Place", gzip.compress(b'{"id": "7"}'), headers=headers))[:2] == (
+            200,
+            {"id": "7"},
+        )
+        status, answer, _ = await posted(session, "Place", b"nonsense", headers=headers)
+        assert (status, answer["code"]) == (400, 3)
+        assert "Content-Encoding: gzip" in answer["message"]
+        assert (await posted(session, "Place"))[0] == 200
 
 
 async def test_an_empty_body_is_an_empty_message(started: Started) -> None:
@@ -277,6 +292,7 @@ async def test_a_header_that_cannot_be_used_is_400_and_named(started: Started, h
     [
         ({"Grpc-Timeout": "2M"}, 100, 120),
         ({"X-Request-Timeout": "90.5"}, 80, 90.5),
+        ({"Grpc-Timeout": "99999999H"}, 9.7e7, 9.72e7),
         ({"Grpc-Timeout": "2M", "X-Request-Timeout": "50"}, 40, 50),
     ],
 )
