@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ async def test_watches_take_turns_when_the_agent_takes_fewer_connections(launch:
                 return len(watches[number].value) == 1
 
             await eventually(seen)
-        assert all(watch.report().error is None for watch in watches)
+        await all_followed(watches)
     told = [line for line in warnings if "connections in turn" in line]
     assert len(told) == 1
     assert told[0].startswith("90 values are followed in Consul, on 45 connections in turn")
@@ -76,8 +76,17 @@ async def test_names_that_come_later_see_their_first_change_within_seconds(launc
         for watch in newest:
             await watch.ready(10)
         await is_seen(client, newest[-1], "new-9")
-        assert all(watch.report().error is None for watch in watches + newest)
+        await all_followed(watches + newest)
     assert len([line for line in warnings if "connections in turn" in line]) == 1
+
+
+async def all_followed(watches: Sequence[Watched[tuple[Instance, ...]]]) -> None:
+    """A busy agent may count connections that are closed already, and cut one off, for a moment."""
+
+    async def none_fails() -> bool:
+        return all(watch.report().error is None for watch in watches)
+
+    await eventually(none_fails)
 
 
 async def is_seen(client: Client, watch: Watched[tuple[Instance, ...]], name: str) -> None:

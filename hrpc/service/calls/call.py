@@ -359,6 +359,16 @@ class Call:
     def _settle(self, attempt: Attempt) -> None:
         """The caller has seen something of this attempt: no other one can take its place any more."""
 
+    def _keep_cancel(self, before: int) -> None:
+        """Raises the cancel that grpc.aio has swallowed, if any since there had been so many.
+
+        It awaits a task of its own, which takes the cancel for itself; when the attempt has failed in the same moment,
+        what it raises is that failure, and the call would go on with the next attempt.
+        """
+        if cancels() > before:
+            self.cancel()
+            raise asyncio.CancelledError
+
     def _failure(self, error: grpc.aio.AioRpcError | None = None) -> BaseException:
         """What to raise, when grpc.aio has said `error`."""
         if self._cancelled:
@@ -366,6 +376,12 @@ class Call:
         found = self._error or error
         assert found is not None
         return error_of(found)
+
+
+def cancels() -> int:
+    """How often the current task has been asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:

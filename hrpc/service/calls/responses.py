@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 
 from hrpc.service.calls.attempt import Attempt
-from hrpc.service.calls.call import Call
+from hrpc.service.calls.call import Call, cancels
 
 
 class OneResponse(Call):
@@ -18,6 +18,7 @@ class OneResponse(Call):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        before = cancels()
         try:
             while True:
                 if self._pending is not None:
@@ -33,6 +34,7 @@ class OneResponse(Call):
                     attempt.failed()
                     if not isinstance(error, grpc.aio.AioRpcError):
                         raise
+                    self._keep_cancel(before)
                     if self._is_settled(attempt):
                         raise self._failure(error) from None
                 else:
@@ -55,6 +57,7 @@ class ManyResponses(Call):
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while True:
+            before = cancels()
             attempt = await self._taken()
             try:
                 async for response in attempt.real:
@@ -62,6 +65,7 @@ class ManyResponses(Call):
                         self._settle(attempt)
                     yield response
             except grpc.aio.AioRpcError as error:
+                self._keep_cancel(before)
                 if self._is_settled(attempt):
                     raise self._failure(error) from None
             except asyncio.CancelledError:
@@ -73,10 +77,12 @@ class ManyResponses(Call):
     async def read(self) -> Any:
         """The next response, or ``grpc.aio.EOF``."""
         while True:
+            before = cancels()
             attempt = await self._taken()
             try:
                 response = await attempt.real.read()
             except grpc.aio.AioRpcError as error:
+                self._keep_cancel(before)
                 if self._is_settled(attempt):
                     raise self._failure(error) from None
             except asyncio.CancelledError:

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 import hrpc
+from hrpc.service.calls.call import Call
 from tests.echo import SERVICE
 from tests.eventually import eventually
 from tests.service.calls.fleet import Fleet, fleet
@@ -278,6 +279,27 @@ async def test_a_call_is_cancelled_between_two_attempts(free_port: int, kind: st
         attempts = found.counts["attempts"]
         await asyncio.sleep(0.1)  # longer than the pause before the next one
         assert found.counts["attempts"] <= attempts + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_cancel_is_kept_that_comes_in_the_moment_in_which_an_attempt_fails(
+    free_port: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """grpc.aio awaits a task of its own, which takes the cancel for itself and forgets it."""
+    ended = Call.ended
+
+    def cancelling(made: Call, *told: Any) -> bool:
+        goes_on = ended(made, *told)
+        waiting.cancel()
+        return goes_on
+
+    monkeypatch.setattr(Call, "ended", cancelling)
+    async with fleet((free_port,), hrpc.with_retry(5)) as found:
+        waiting = asyncio.ensure_future(all_of(begin(found.channel, kind, "ok", wait_for_ready=True)))
+        async with asyncio.timeout(10):
+            await asyncio.wait({waiting})
+        assert waiting.cancelled()
+        assert found.counts["attempts"] == 1
 
 
 async def is_true(value: bool) -> bool:
