@@ -18,9 +18,11 @@ TTL = 10.0
 
 
 @asynccontextmanager
-async def opened(server: RedisServer, prefix: str, ttl: float = TTL, port: int | None = None) -> AsyncIterator[Locks]:
+async def opened(
+    server: RedisServer, prefix: str, ttl: float = TTL, port: int | None = None, **login: Any
+) -> AsyncIterator[Locks]:
     """The locks of one process."""
-    recipe = redis.new(address=server.host, port=port or server.port, read_timeout=5.0, connect_timeout=5.0)
+    recipe = redis.new(address=server.host, port=port or server.port, read_timeout=5.0, connect_timeout=5.0, **login)
     async with recipe.open(None) as pool:
         client: Any = pool.client
         async with Locks(client, prefix=prefix, ttl=ttl, listening=client.blocking_client) as locks:

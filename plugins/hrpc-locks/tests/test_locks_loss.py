@@ -195,6 +195,22 @@ async def test_who_waits_misses_nothing_while_nothing_is_heard(own_redis: RedisS
         await waiting.leave()
 
 
+async def test_where_channels_are_forbidden_who_waits_asks_again_and_again(own_redis: RedisServer) -> None:
+    async with Redis(host=own_redis.host, port=own_redis.port) as client:
+        await client.acl_setuser(
+            "quiet", enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all"], reset_channels=True
+        )
+    async with opened(own_redis, PREFIX, ttl=600, username="quiet", password="secret") as locks:
+        holder = Holder(locks.write("a"))
+        await holder.has.wait()
+        waiting = Holder(locks.write("a", timeout=60))
+        await waits(locks)
+        await holder.leave()
+        await waiting.has.wait()
+        await waiting.leave()
+        assert not locks._waking.hears
+
+
 async def test_a_block_that_is_not_to_be_cancelled_is_told_and_fails_at_its_end(own_redis: RedisServer) -> None:
     async with opened(own_redis, PREFIX, ttl=60) as locks:
         has_ended = False
