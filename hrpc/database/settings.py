@@ -109,13 +109,13 @@ def _is_duration(value: object) -> bool:
 TEXT = Kind("a text that is not empty", _is_text)
 # Not shown in errors, because what stands here by mistake is often a DSN, with the password in it.
 SERVERS = Kind(
-    "a host name or an IP address, or several of them, as in 'a:3306,b:3306', with the user in a field of its own",
+    "a host name or an IP address, or several of them, as in 'a,b:3307', with the user in a field of its own",
     lambda value: addresses.parsed(value, 1) is not None,
     addresses.joined,
     echo=False,
 )
 SERVERS_OR_PATH = Kind(
-    "a host name or an IP address, or several of them, as in 'a:6379,b:6379', or the path of a socket",
+    "a host name or an IP address, or several of them, as in 'a,b:6380', or the path of a socket",
     lambda value: _is_path(value) or addresses.parsed(value, 1) is not None,
     addresses.joined,
     echo=False,

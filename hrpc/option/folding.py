@@ -28,7 +28,10 @@ def fold(
     given: dict[str, Any] = {}
     for option in options:
         if not isinstance(option, Option):
-            raise OptionError(f"new_server takes options such as hrpc.with_server_name(…), not {option!r}")
+            raise OptionError(
+                f"new_server takes options such as hrpc.with_server_name(…), not {option!r}; plugins go into "
+                "hrpc.with_plugins(…)"
+            )
         given.update(option.changes)
         for name, values in option.added.items():
             given[name] = (*given.get(name, ()), *values)

@@ -54,6 +54,10 @@ def with_consul(consul: Consul | None = None) -> Option:
 def with_databases(*databases: Database) -> Option:
     """The databases to open: ``mysql.new()``, ``redis.new()``, and others by name, ``mysql.new(name="reports")``."""
     for database in databases:
+        if hasattr(database, "subscriptions"):
+            raise OptionError(
+                f"hrpc.with_databases: {database.name!r} is a message queue: pass it to hrpc.with_message_queues"
+            )
         if not callable(getattr(database, "open", None)):
             raise OptionError(f"hrpc.with_databases: takes mysql.new(…) or redis.new(…), not {database!r}")
     return Option("with_databases", {"databases": databases})

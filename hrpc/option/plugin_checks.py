@@ -8,6 +8,7 @@ from typing import Any
 
 from hrpc.abc import PLUGIN_API_VERSION, Plugin
 from hrpc.errors import PluginError
+from hrpc.option.settings import Option
 
 _MAPPINGS = {"health_checks": "functions", "debug_pages": "functions", "commands": "texts"}
 
@@ -16,6 +17,8 @@ def checked(told: str, plugin: Any) -> Plugin:
     """The object, if it is a plugin of this version of hrpc. `told` is what gave it. Raises `PluginError`."""
     if isinstance(plugin, type):
         raise PluginError(f"{told}: {plugin.__name__} is a class: pass an object of it, {plugin.__name__}(…)")
+    if isinstance(plugin, Option):
+        raise PluginError(f"{told}: {plugin.name}(…) is an option: pass it to new_server itself")
     name, load = getattr(plugin, "name", None), getattr(plugin, "load", None)
     if not isinstance(name, str) or not name or not name.isprintable():
         raise PluginError(f"{told}: {plugin!r} is no plugin: it needs a name, printable text; it has {name!r}")

@@ -14,6 +14,9 @@ def with_message_queues(*queues: MessageQueue) -> Option:
     drains, they take no further message, and running handlers have its grace.
     """
     for queue in queues:
-        if not callable(getattr(queue, "open", None)) or not hasattr(queue, "subscriptions"):
+        opens = callable(getattr(queue, "open", None))
+        if opens and not hasattr(queue, "subscriptions"):
+            raise OptionError(f"hrpc.with_message_queues: {queue.name!r} is a database: pass it to hrpc.with_databases")
+        if not opens:
             raise OptionError(f"hrpc.with_message_queues: takes kafka.new(…) or rabbitmq.new(…), not {queue!r}")
     return Option("with_message_queues", {"message_queues": queues})

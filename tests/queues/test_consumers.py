@@ -14,6 +14,7 @@ from loguru import logger
 
 import hrpc
 from hrpc import context, from_thread, life
+from hrpc.database import mysql
 from hrpc.errors import HandlerTimeout, InvalidConfig, OptionError, QueueUnavailable, Reject, StartError
 from hrpc.queues import Handler, Message, Retry, Subscription
 from hrpc.testing import DevConsul
@@ -442,6 +443,8 @@ def test_wrong_options_are_refused_where_they_are_made() -> None:
 
     for wrong, what in (
         (lambda: hrpc.with_message_queues(object()), "takes kafka.new"),
+        (lambda: hrpc.with_message_queues(mysql.new()), "'mysql' is a database: pass it to hrpc.with_databases"),
+        (lambda: hrpc.with_databases(Memory()), "'memory' is a message queue: pass it to hrpc.with_message_queues"),
         (lambda: Subscription((), on_order), "needs at least one topic"),
         (lambda: Subscription(("a",), "no function"), "cannot be called"),
         (lambda: Subscription(("a",), on_order, concurrency=0), "concurrency=0"),

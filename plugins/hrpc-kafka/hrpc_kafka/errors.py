@@ -28,7 +28,7 @@ def told(settings: KafkaSettings, doing: str, error: BaseException) -> QueueErro
     if isinstance(error, _REFUSALS) or not (isinstance(error, TimeoutError | OSError) or _is_passing(error)):
         kind = QueueRefused
     why = _HINTS.get(type(error)) or _words(error)
-    found = kind(f"{settings.place}: {doing}: {why}")
+    found = kind(f"{settings.place}: {doing}: {why}{_advice(settings, error)}")
     found.origin = settings.origin
     return found
 
@@ -42,3 +42,9 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time; are the brokers there?"
     return f"{type(error).__name__}: {error}"
+
+
+def _advice(settings: KafkaSettings, error: BaseException) -> str:
+    if isinstance(error, OSError | kafka.KafkaConnectionError):
+        return f"; check that a broker is there, and 'brokers' and 'tls' in {settings.origin}"
+    return ""

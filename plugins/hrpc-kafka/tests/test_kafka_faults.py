@@ -271,6 +271,7 @@ async def test_brokers_that_are_not_there_fail_the_start_with_a_message(free_por
         async with a_service(recipe):
             pass
     assert isinstance(caught.value.__cause__, QueueUnavailable)
+    assert str(caught.value).endswith("; check that a broker is there, and 'brokers' and 'tls' in kafka.new()")
     assert "s3cret" not in str(caught.value) + repr(recipe)
 
 

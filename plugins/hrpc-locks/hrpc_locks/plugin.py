@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from hrpc import Option, _runtime, life, metrics
+from hrpc import Option, _runtime, life, metrics, with_pre_run
 from hrpc.database import redis
+from hrpc.errors import OptionError
 from hrpc.plugin import Plugin, option
 from hrpc_locks import checks
 from hrpc_locks.locks import TIMEOUT, TTL, Lock, Locks
@@ -114,9 +115,12 @@ class RedisLocks(Plugin):
     def __init__(self, *, redis: str | None = None, ttl: float = TTL, timeout: float = TIMEOUT) -> None:
         """Raises `OptionError`."""
         where = "hrpc_locks.with_locks"
+        if redis is not None and not isinstance(redis, str):
+            raise OptionError(f"{where}: redis={redis!r}: takes the name of a database, as in redis.new(name=…)")
         self._redis = redis
         self._ttl = checks.seconds(where, "ttl", ttl, least=checks.SHORTEST_TTL)
         self._timeout = checks.seconds(where, "timeout", timeout)
+        self.options = (with_pre_run(self._find, name="hrpc-locks finds its Redis"),)
 
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
@@ -134,6 +138,10 @@ class RedisLocks(Plugin):
                 yield
             finally:
                 await opened.end()
+
+    async def _find(self) -> None:
+        """Raises `NotRunning` when the server has no such Redis: its start fails, and not the first lock."""
+        slot.get().of(None)
 
 
 def _reading(opened: OpenLocks, name: str) -> Callable[[], dict[str, float]]:

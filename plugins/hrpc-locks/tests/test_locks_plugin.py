@@ -16,7 +16,7 @@ from lock_clients import Holder, keys
 import hrpc
 import hrpc_locks
 from hrpc.database import redis
-from hrpc.errors import DatabaseUnavailable, NotRunning, OptionError
+from hrpc.errors import DatabaseUnavailable, NotRunning, OptionError, StartError
 from hrpc.testing.servers import RedisServer
 from hrpc_locks import LockTimeout, LockUnavailable, RedisLocks
 from tests.echo import add_echo, call
@@ -62,6 +62,22 @@ async def test_handlers_lock_in_their_environment_and_metrics_tell_of_it(redis_s
     assert value(found, "shop_locks_held", redis="redis") == 1
     assert value(found, "shop_locks_waiting", redis="redis") == 0
     assert value(again, "shop_locks_timeouts_total", redis="redis") == 1
+
+
+@pytest.mark.parametrize("name", [None, "other"])
+async def test_a_start_without_the_redis_of_the_locks_fails_and_names_it(
+    redis_server: RedisServer, name: str | None
+) -> None:
+    databases = [] if name is None else [hrpc.with_databases(at(redis_server))]
+    with pytest.raises(StartError, match=r"hrpc-locks finds its Redis: .*redis\.new\(") as told:
+        async with a_server(*databases, hrpc_locks.with_locks(redis=name)):
+            pass
+    assert (name or "redis") in str(told.value)
+
+
+def test_a_database_that_is_no_name_is_refused() -> None:
+    with pytest.raises(OptionError, match="redis=3: takes the name of a database"):
+        hrpc_locks.with_locks(redis=3)  # type: ignore[arg-type]
 
 
 async def test_locks_are_on_the_redis_that_is_named(redis_server: RedisServer, own_redis: RedisServer) -> None:

@@ -136,7 +136,8 @@ class Link:
                     )
                 return self._kept
         except TimeoutError:
-            raise errors.unavailable(self._settings, f"no answer from {endpoint(*server)} within {limit:g} s") from None
+            why = f"no answer from {endpoint(*server)} within {limit:g} s; check that the broker runs, address and port"
+            raise errors.unavailable(self._settings, why) from None
         except errors.FAILURES as error:
             errors.pass_cancel(error)
             raise errors.not_connected(self._settings, error) from error

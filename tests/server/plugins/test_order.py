@@ -35,6 +35,13 @@ def test_with_plugins_and_the_options_of_plugins_add_up() -> None:
     assert repr(options[1]).startswith("own.with_b(plugins=")
 
 
+def test_an_option_among_plugins_and_a_plugin_among_options_are_told_where_they_belong() -> None:
+    with pytest.raises(PluginError, match=r": own\.with_b\(…\) is an option: pass it to new_server itself$"):
+        hrpc.with_plugins(option("own.with_b", Loaded("b")))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"; plugins go into hrpc\.with_plugins\(…\)$"):
+        a_server(Loaded("b"))  # type: ignore[arg-type]
+
+
 def test_one_name_given_twice_is_an_error() -> None:
     with pytest.raises(PluginError, match=r"^plugin 'a' is given twice: leave one out, or give them names of"):
         a_server(hrpc.with_plugins(Loaded("a")), hrpc.with_plugins(Loaded("a")))
