@@ -23,6 +23,7 @@ class Proxy:
         self._flows.set()
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
 
     @property
     def address(self) -> str:
@@ -37,6 +38,11 @@ class Proxy:
     def freeze(self) -> None:
         """From now on nothing gets through, and nobody is told."""
         self._flows.clear()
+
+    def say(self, data: bytes) -> None:
+        """Says this to all clients, as if it came from the server; let nothing be on its way meanwhile."""
+        for client in self._clients:
+            client.write(data)
 
     async def refuse(self) -> None:
         """Cuts all connections, and takes no new one."""
@@ -68,6 +74,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
+        self._clients.add(writer)
         try:
             with suppress(OSError):
                 await self._flows.wait()
@@ -82,6 +89,7 @@ class Proxy:
                     for way in ways:
                         way.cancel()
         finally:
+            self._clients.discard(writer)
             for each in writers:
                 each.transport.abort()
 

@@ -102,7 +102,7 @@ class Client:
             async with asyncio.timeout(self._settings.publish_timeout):
                 connection = await self._link.connection()
         except TimeoutError:
-            raise self._away(self._settings.publish_timeout) from None
+            raise self._away(self._settings.publish_timeout, False) from None
         with errors.cancellable():
             async with connection.channel(publisher_confirms=confirms) as channel:
                 yield channel
@@ -118,22 +118,47 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         """The same for a message whose properties are there; neither traced nor counted."""
-        limit = self._limit(timeout)
+        limit, is_on_its_way = self._limit(timeout), False
         try:
             async with asyncio.timeout(limit):
                 pause = _PAUSE
-                while not await self._sent(exchange, routing_key, body, properties, mandatory):
+                while True:
+                    if (channel := await self._writable(exchange)) is not None:
+                        is_on_its_way = True
+                        if await self._sent(channel, exchange, routing_key, body, properties, mandatory):
+                            return
                     await asyncio.sleep(pause)
                     pause *= 2
         except TimeoutError:
-            raise self._away(limit) from None
+            raise self._away(limit, is_on_its_way) from None
+
+    async def _writable(self, exchange: str) -> Channel | None:
+        """A channel on which the broker takes messages; None when the connection was lost meanwhile.
+
+        What is written while the broker holds up its publishers is not lost: it would take each repetition when its
+        alarm is over (https://www.rabbitmq.com/docs/connection-blocked).
+        """
+        try:
+            channel = await self._channel(exchange)
+            await channel.connection.ready()
+        except TimeoutError:
+            raise
+        except errors.FAILURES as error:
+            errors.pass_cancel(error)
+            return None
+        return channel
 
     async def _sent(
-        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, mandatory: bool
+        self,
+        channel: Channel,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Basic.Properties,
+        mandatory: bool,
     ) -> bool:
         """Whether the broker has the message; not, when the connection was lost. Raises `QueueRefused`."""
         try:
-            channel = await self._channel(exchange)
             await channel.basic_publish(
                 body,
                 exchange=exchange,
@@ -173,13 +198,14 @@ class Client:
         left = None if current is None else current.time_remaining()
         return limit if left is None else min(limit, left)
 
-    def _away(self, limit: float) -> QueueUnavailable:
+    def _away(self, limit: float, is_on_its_way: bool) -> QueueUnavailable:
         why = self._link.failure
         if why is not None:
             return errors.unavailable(self._settings, f"away for more than {limit:.3g} s: {errors.reason(why)}")
+        what = "has not confirmed a message within" if is_on_its_way else "has taken no message for"
+        may = ", and may have it" if is_on_its_way else ""
         return errors.unavailable(
-            self._settings,
-            f"has not confirmed a message within {limit:.3g} s, and may have it: look for alarms of memory or disk",
+            self._settings, f"{what} {limit:.3g} s{may}: look for alarms of memory or disk at the broker"
         )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 
 import pytest
-from rabbit_service import Handled, a_name, a_server, login, put, taken, waiting
+from rabbit_service import Handled, a_name, a_server, beside, login, put, taken, waiting
 
 import hrpc
 import hrpc_rabbitmq as rabbitmq
@@ -14,6 +15,7 @@ from hrpc import context
 from hrpc.errors import NotRunning, OptionError, QueueRefused, QueueUnavailable
 from hrpc.queues import Message, Retry
 from hrpc.testing.servers import RabbitMQServer
+from tests.eventually import eventually
 from tests.proxy import proxied
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -124,6 +126,41 @@ async def test_a_broker_that_is_silent_ends_publishing_in_time(rabbitmq_server: 
                 await rabbitmq.get().publish("", b"", routing_key="nowhere", mandatory=False, timeout=0.1)
             await line.heal()
             await rabbitmq.get().publish("", b"", routing_key="nowhere", mandatory=False)
+
+
+def _method(of: int, arguments: bytes = b"") -> bytes:
+    # AMQP 0-9-1, 2.3.5: type, channel, size, the class (10 is connection) and the method, and the end of the frame.
+    payload = struct.pack(">HH", 10, of) + arguments
+    return struct.pack(">BHI", 1, 0, len(payload)) + payload + b"\xce"
+
+
+async def test_nothing_is_written_to_a_broker_that_holds_up_its_publishers(rabbitmq_server: RabbitMQServer) -> None:
+    """It would take each repetition when its alarm is over."""
+    name = a_name()
+    async with proxied(rabbitmq_server.address) as line, beside(rabbitmq_server) as channel:
+        await channel.declare_queue(name)
+        async with a_server(rabbitmq_server, port=line.port):
+            client = rabbitmq.get()
+            await client.publish("", b"0", routing_key=name)
+
+            async def is_held_up() -> bool:
+                try:
+                    async with asyncio.timeout(0.01):
+                        await (await client._channel("")).connection.ready()
+                except TimeoutError:
+                    return True
+                return False
+
+            line.say(_method(60, b"\x0dlow on memory"))  # connection.blocked
+            await eventually(is_held_up)
+            for _ in range(3):
+                with pytest.raises(QueueUnavailable, match=r"has taken no message for 0\.1 s: look for alarms"):
+                    await client.publish("", b"held up", routing_key=name, timeout=0.1)
+            waits = asyncio.create_task(client.publish("", b"1", routing_key=name))
+            line.say(_method(61))  # connection.unblocked
+            await waits
+        assert [(await taken(rabbitmq_server, name)).body for _ in range(2)] == [b"0", b"1"]
+        assert await waiting(rabbitmq_server, name) == 0
 
 
 async def test_a_cancelled_publisher_is_cancelled(rabbitmq_server: RabbitMQServer) -> None:
