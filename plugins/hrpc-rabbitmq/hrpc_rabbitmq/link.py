@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
+from aio_pika.connection import Connection, make_url
 from loguru import logger
 
 from hrpc import metrics
@@ -45,7 +45,7 @@ class Link:
         self._why: QueueError | None = None
         self._first = 0
         self._kept: AbstractConnection | None = None
-        """The newest connection, which has to be closed also when it is lost."""
+        """The newest connection, which has to be closed also when it is lost or could not be made."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Link]:
@@ -125,16 +125,18 @@ class Link:
         raise failure
 
     async def _connected_to(self, server: Server) -> AbstractConnection:
+        await self._close()
         limit = self._settings.connect_timeout
+        connection = self._kept = Connection(
+            make_url(self._url(server)),
+            ssl_context=None if self._trust is None else self._trust.context(),
+            client_properties={"connection_name": self._told()},
+        )
         try:
             async with asyncio.timeout(limit):
                 with errors.cancellable():
-                    self._kept = await aio_pika.connect(
-                        self._url(server),
-                        ssl_context=None if self._trust is None else self._trust.context(),
-                        client_properties={"connection_name": self._told()},
-                    )
-                return self._kept
+                    await connection.connect()
+                return connection
         except TimeoutError:
             why = f"no answer from {endpoint(*server)} within {limit:g} s; check that the broker runs, address and port"
             raise errors.unavailable(self._settings, why) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -72,6 +73,16 @@ async def test_nobody_who_listens_and_something_else_are_told(rabbitmq_server: R
     message = await fails(**login(rabbitmq_server, tls=True))
     assert message.startswith("QueueRefused: ")
     assert "TLS failed" in message
+
+
+async def test_nothing_is_left_of_a_connection_that_could_not_be_made(
+    rabbitmq_server: RabbitMQServer, free_port: int
+) -> None:
+    """aio-pika's own would close it when it is collected, for which there has to be an event loop."""
+    for _ in range(2):
+        await fails(address=f"127.0.0.1:{free_port},127.0.0.1:{free_port}")
+        await fails(**login(rabbitmq_server, password="wrong"))
+    await asyncio.to_thread(gc.collect)
 
 
 async def test_a_silent_broker_fails_the_start_in_time(rabbitmq_server: RabbitMQServer) -> None:
