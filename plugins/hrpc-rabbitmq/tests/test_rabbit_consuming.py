@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import sys
 import time
 
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -16,6 +20,21 @@ from hrpc.testing.servers import RabbitMQServer
 from tests.eventually import eventually
 from tests.proxy import proxied
 
+KILLED = """
+import asyncio, json, os, signal, sys
+import hrpc, hrpc_rabbitmq as rabbitmq
+
+async def on_message(message):
+    if message.body == b"last":
+        for _ in range(30):  # the first one has been acknowledged by then, however busy the machine is
+            await asyncio.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+recipe = rabbitmq.new(rabbitmq.consume(sys.argv[1], on_message), **json.loads(sys.argv[2]))
+hrpc.new_server(
+    hrpc.with_server_name("killed"), hrpc.with_listen_port(0, host="127.0.0.1"), hrpc.with_message_queues(recipe)
+).serve()
+"""
 SOON = Retry(attempts=3, base=0.001)
 LATER = Retry(attempts=3, base=30.0)
 
@@ -92,6 +111,26 @@ async def test_a_handler_that_hangs_is_tried_again_and_then_given_up(rabbitmq_se
         letter = await taken(rabbitmq_server, f"{name}.dead")
     assert [message.attempt for message in handled.messages] == [1, 2]
     assert letter.headers["hrpc-dead-error"] == "HandlerTimeout"
+
+
+async def test_a_message_comes_again_when_its_process_is_killed_between_handling_and_acknowledging(
+    rabbitmq_server: RabbitMQServer,
+) -> None:
+    """With those that had been handed out to that process, and none that it had acknowledged."""
+    name, handled = a_name(), Handled()
+    async with beside(rabbitmq_server) as channel:
+        await channel.declare_queue(name, durable=True)
+    await put(rabbitmq_server, name, b"first", b"last", b"behind")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, name, json.dumps(login(rabbitmq_server)), env=environment
+    )
+    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+    async with a_server(rabbitmq_server, rabbitmq.consume(name, handled)):
+        await handled.until(2)
+    assert handled.bodies == [b"last", b"behind"]
+    assert handled.messages[0].raw.redelivered
+    assert await waiting(rabbitmq_server, name) == 0
 
 
 async def test_a_rejected_message_is_dead_at_once(rabbitmq_server: RabbitMQServer) -> None:
