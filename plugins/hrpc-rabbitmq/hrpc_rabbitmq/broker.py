@@ -37,7 +37,8 @@ class OpenRabbit:
                 for link in self._links:
                     await link.ping()
         except TimeoutError:
-            raise errors.unavailable(self._settings, f"no answer within {limit:g} s") from None
+            why = "it stands still, or holds up its publishers: look for alarms of memory or disk at the broker"
+            raise errors.unavailable(self._settings, f"no answer within {limit:g} s: {why}") from None
 
     def consume(self, subscription: Subscription) -> AbstractAsyncContextManager[Consuming]:
         """Begins to consume."""

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hrpc.testing import DevConsul
 from hrpc.testing.servers import RabbitMQServer
 from hrpc.testing.servers import rabbitmq_server as start_rabbitmq
 from hrpc_rabbitmq import link
+from hrpc_rabbitmq.broker import OpenRabbit
 from tests.authority import Authority
 from tests.eventually import eventually
 from tests.proxy import proxied
@@ -90,6 +92,19 @@ async def test_a_silent_broker_fails_the_start_in_time(rabbitmq_server: RabbitMQ
         line.freeze()
         message = await fails(**login(rabbitmq_server, port=line.port, connect_timeout=0.2))
     assert f"no answer from 127.0.0.1:{line.port} within 0.2 s; check that the broker runs" in message
+
+
+async def test_a_broker_that_is_silent_later_is_told_by_readiness(rabbitmq_server: RabbitMQServer) -> None:
+    async with proxied(rabbitmq_server.address) as line:
+        recipe = rabbitmq.new(**login(rabbitmq_server, port=line.port))
+        async with recipe.open(None) as opened:
+            await opened.ping()
+            line.freeze()
+            assert isinstance(opened, OpenRabbit)
+            opened._settings = replace(opened._settings, connect_timeout=0.1)
+            with pytest.raises(QueueUnavailable, match=r"no answer within 0\.1 s: .*look for alarms of memory or disk"):
+                await opened.ping()
+            await line.heal()
 
 
 async def test_the_next_node_is_used_when_the_first_does_not_answer(
