@@ -242,11 +242,12 @@ async def test_an_agent_that_was_wiped_leaves_each_its_node_id_and_others_wait(
         node, before = uniqueid.get().node, uniqueid.next_id()
         await asyncio.to_thread(own_consul.kill)
         assert uniqueid.next_id() > before  # as long as the lease lasts
+        own_consul.wipe()
         await asyncio.to_thread(own_consul.start)
 
         async def held() -> bool:
             try:
-                return "Session" in (await keys(own_consul, prefix))[node]
+                return "Session" in (await keys(own_consul, prefix)).get(node, {})
             except OSError:
                 return False
 
