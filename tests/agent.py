@@ -19,10 +19,18 @@ def put(address: str, path: str, body: bytes = b"") -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-async def instances(address: str, name: str) -> list[dict[str, Any]]:
-    """The instances of a service in the catalogue, whatever their health."""
-    entries = await asyncio.to_thread(get, address, f"/v1/health/service/{name}")
-    return cast("list[dict[str, Any]]", entries)
+async def instances(address: str, name: str, port: int | None = None) -> list[dict[str, Any]]:
+    """The instances of a service in the catalogue, whatever their health; or those on a port.
+
+    Of a Consul that tests share, ask for a port: other tests may have killed a service of this name.
+    """
+    entries = cast("list[dict[str, Any]]", await asyncio.to_thread(get, address, f"/v1/health/service/{name}"))
+    return [entry for entry in entries if port in (None, entry["Service"]["Port"])]
+
+
+async def ids(address: str, name: str) -> set[str]:
+    """The ids of the instances of a service."""
+    return {entry["Service"]["ID"] for entry in await instances(address, name)}
 
 
 async def store(address: str, key: str, value: str) -> None:

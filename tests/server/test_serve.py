@@ -208,11 +208,11 @@ async def test_under_load_no_accepted_call_fails_and_the_instance_leaves_consul_
             return len(answered) > 10 * LOAD
 
         await eventually(busy)
-        assert len(await agent.instances(consul.address, "tested")) == 1
+        assert len(await agent.instances(consul.address, "tested", bound)) == 1
         process.send(signal.SIGTERM)
 
         async def gone() -> bool:
-            return not await agent.instances(consul.address, "tested")
+            return not await agent.instances(consul.address, "tested", bound)
 
         await eventually(gone)
         done_before = len(answered)

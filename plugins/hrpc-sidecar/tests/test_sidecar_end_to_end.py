@@ -254,8 +254,7 @@ async def test_a_service_with_workers_is_announced_once_by_their_master(
     )
 
     async def listed(port: int) -> int:
-        entries = await consul_agent.instances(consul.address, "tested")  # others of this name may have been killed
-        return len([entry for entry in entries if entry["Service"]["Port"] == port])
+        return len(await consul_agent.instances(consul.address, "tested", port))
 
     async with fleet(tmp_path, *options, before=BEFORE, environ=ENVIRON) as found:
         (node,) = agent.nodes.values()
