@@ -90,14 +90,17 @@ async def test_a_server_without_tls_is_refused_before_anything_is_said(mariadb: 
 async def test_redis_is_spoken_to_through_tls(
     redis_tls: tuple[RedisServer, int], authority: Authority, tmp_path: Path
 ) -> None:
-    """The server wants a certificate of ours; without it, nobody is let in."""
+    """The server wants a certificate of ours; without it, nobody is let in.
+
+    With TLS 1.3 it may close the connection before its refusal is read.
+    """
     certificate, key = authority.write(tmp_path / "own", "orders")
     settings: dict[str, Any] = {"address": "127.0.0.1", "port": redis_tls[1], "tls_ca": str(authority.path)}
     async with redis.new(**settings, tls_cert=str(certificate), tls_key=str(key)).open(None) as pool:
         client: Any = pool.client
         assert await client.echo("x") == b"x"
         assert await client.blocking_client.echo("x") == b"x"
-    assert "DatabaseRefused: " in await refused(redis.new(**settings))
+    await refused(redis.new(**settings))
 
 
 async def test_files_that_change_count_for_the_next_connection(
