@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
@@ -38,7 +39,7 @@ def exported(name: str) -> str:
     return f"_{spelt}" if spelt[:1].isdigit() else spelt
 
 
-class Instrument(Generic[V]):
+class Instrument(ABC, Generic[V]):
     """A metric with a value for each combination of its labels' values. Safe for threads."""
 
     kind: ClassVar[str]
@@ -74,8 +75,9 @@ class Instrument(Generic[V]):
         with self._lock:
             return self._values.copy()
 
+    @abstractmethod
     def _zero(self) -> V:
-        raise NotImplementedError
+        """The value of a combination of labels that has not been touched."""
 
     def _key(self, labels: Mapping[str, object]) -> Key:
         """The key of a value that is there."""

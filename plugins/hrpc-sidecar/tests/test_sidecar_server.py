@@ -99,7 +99,15 @@ async def test_a_stop_drains_waits_serves_to_the_end_and_only_then_deregisters(a
 
         await eventually(draining)
         assert await call(channel, "Echo") == b"x", "calls are taken until callers have noticed"
-        await asyncio.sleep(1.2)
+
+        async def refused() -> bool:
+            try:
+                await call(channel, "Echo")
+            except grpc.aio.AioRpcError:
+                return True
+            return False
+
+        await eventually(refused)
         assert paths(agent) == ["/register", "/drain"], "a call runs"
         gate.opened.set()
         assert await held == b"x"

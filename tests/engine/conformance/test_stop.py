@@ -74,9 +74,13 @@ async def test_the_last_answers_before_the_end_are_not_lost(engine: Engine) -> N
             await stopping
 
 
-async def test_the_last_messages_of_streams_are_not_lost(engine: Engine) -> None:
-    """The native engine may forget the status behind them: it is told so when it writes to what grpcio has closed."""
-    good = {grpc.StatusCode.OK} | ({grpc.StatusCode.UNAVAILABLE} if engine.kind == "native" else set())
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+async def test_the_last_messages_of_streams_are_not_lost(engine: Engine, size: int) -> None:
+    """The native engine may forget the status behind large ones: it does so when it asks a connection for more that
+    grpcio behind it has closed."""
+    good = {grpc.StatusCode.OK}
+    if engine.kind == "native" and size > 1_000_000:
+        good.add(grpc.StatusCode.UNAVAILABLE)
     for _ in range(10):
         gate = Gate()
 
@@ -88,13 +92,13 @@ async def test_the_last_messages_of_streams_are_not_lost(engine: Engine) -> None
         server.add_registered_method_handlers("test.Slow", {"Slow": grpc.unary_stream_rpc_method_handler(stream)})
         await server.__aenter__()
         async with grpc.aio.insecure_channel(server.address) as channel:
-            large = b"x" * 3_000_000
-            running = [channel.unary_stream("/test.Slow/Slow")(large) for _ in range(3)]
+            last = b"x" * size
+            running = [channel.unary_stream("/test.Slow/Slow")(last) for _ in range(3)]
             reading = [asyncio.ensure_future(one.read()) for one in running]
             await in_flight(server, 3)
             stopping = asyncio.create_task(server.stop())
             gate.opened.set()
-            assert await asyncio.gather(*reading) == [large] * 3
+            assert await asyncio.gather(*reading) == [last] * 3
             assert set(await asyncio.gather(*(one.code() for one in running))) <= good
             await stopping
 
