@@ -1,4 +1,4 @@
-"""Servers whose handlers raise errors for their callers, and callers that catch them."""
+"""Servers whose handlers raise errors for their callers, those of a shop for one, and callers that catch them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ import grpc
 import grpc.aio
 
 import hrpc
+from hrpc.errors import CallError
 
 SERVICE = "test.Raising"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class ShopError(CallError, issuer="TESTSHOP"):
+    """All errors of the shop."""
+
+
+class OutOfStock(ShopError, code=2000, grpc_code=grpc.StatusCode.FAILED_PRECONDITION, message="out of stock"):
+    """Fewer are left than were ordered."""
+
+
+def from_a_cause() -> CallError:
+    """An error whose cause is nothing for callers."""
+    error = OutOfStock()
+    error.__cause__ = ValueError("password=s3cret")
+    return error
 
 
 def raising_server(make: Callable[[], BaseException], *options: hrpc.Option, name: str = "shop") -> hrpc.Server:
