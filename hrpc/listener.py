@@ -49,21 +49,23 @@ def bind(purpose: str, host: str, port: int, option: str, *, shared: bool = Fals
 
 
 def unused(purpose: str, host: str, port: int, option: str) -> None:
-    """Makes sure that nobody listens on the port. Raises `PortTaken` or `BindError`."""
-    with bind(purpose, host, port, option) as sock:
-        try:
-            sock.listen()
-        except OSError as error:
-            raise PortTaken(purpose, endpoint(host, port), option) from error
+    """Makes sure that nobody listens on the port, or holds it. Raises `PortTaken` or `BindError`."""
+    # Not by listening, if only for a moment: a connection that is made just then would be reset.
+    bind(purpose, host, port, option).close()
 
 
 def held(purpose: str, host: str, port: int, option: str) -> socket.socket:
     """A socket that keeps a port for those processes of ours that listen on it, and does not listen itself.
 
-    Raises `PortTaken` or `BindError`, also when the port belongs to somebody who would share it.
+    Port 0 takes a free one. Raises `PortTaken` or `BindError`, also when the port belongs to somebody who would share
+    it: those that it is kept for bind with SO_REUSEPORT, after this.
     """
-    unused(purpose, host, port, option)
-    return bind(purpose, host, port, option, shared=True)
+    sock = bind(purpose, host, port, option)
+    # Until somebody listens, all who bind with SO_REUSEADDR would get the port, a second one of this service first.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    # Only now, so that it was not shared with a stranger.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return sock
 
 
 @asynccontextmanager

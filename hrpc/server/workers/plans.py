@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -60,11 +59,7 @@ def _measured(parts: Parts) -> AbstractAsyncContextManager[None]:
 async def _held(parts: Parts) -> AsyncIterator[None]:
     """Keeps the port for the workers, which share it; nobody listens on it yet. Raises `PortTaken` or `BindError`."""
     host, port = parts.settings.host, parts.settings.port
-    if port:
-        listener.unused("gRPC", host, port, _OPTION)
-    with listener.bind("gRPC", host, port, _OPTION) as held:
-        # Only now, so that it was not shared with a stranger.
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with listener.held("gRPC", host, port, _OPTION) as held:
         parts.port = held.getsockname()[1]
         yield
 

@@ -170,9 +170,12 @@ async def test_a_worker_that_cannot_start_is_why_the_service_does_not_start(tmp_
         assert "redis: " in line["msg"]
 
 
-async def test_a_port_that_is_taken_is_told_of_as_without_workers(tmp_path: Path) -> None:
-    with listener.bind("test", "127.0.0.1", 0, "") as taken:
-        taken.listen()
+@pytest.mark.parametrize("taken_by", ["a listener", "the master of workers that do not listen yet"])
+async def test_a_port_that_is_taken_is_told_of_as_without_workers(tmp_path: Path, taken_by: str) -> None:
+    take = listener.bind if taken_by == "a listener" else listener.held
+    with take("test", "127.0.0.1", 0, "") as taken:
+        if taken_by == "a listener":
+            taken.listen()
         port = taken.getsockname()[1]
         option = f'hrpc.with_listen_port({port}, host="127.0.0.1")'
         async with running(script(tmp_path, option), {"HRPC_WORKERS": "2"}) as process:
