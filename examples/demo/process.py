@@ -58,7 +58,7 @@ class Process:
         """Whether it runs."""
         return self._popen.poll() is None
 
-    def line(self, wanted: Callable[[str], bool], timeout: float = 20.0) -> str:
+    def line(self, wanted: Callable[[str], bool], timeout: float = 60.0) -> str:
         """The first line of output that is `wanted`, past or to come. Raises `ProcessFailed`."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._found(wanted) or self._has_ended, timeout)
