@@ -31,11 +31,11 @@ from __future__ import annotations
 from hrpc._runtime import Slots, tracer
 from hrpc.abc import Pool, PoolStats, RequestSpan, Tracer
 from hrpc.database.activity import Activity
-from hrpc.database.addresses import Server, parsed, told
 from hrpc.database.holding import Holder
 from hrpc.database.holding import told as holders_told
 from hrpc.database.recipe import Recipe, new_recipe
-from hrpc.database.settings import (
+from hrpc.recipe.servers import Server, parsed, told
+from hrpc.recipe.settings import (
     ANY_TEXT,
     BOOLEAN,
     PASSWORD,
@@ -49,7 +49,7 @@ from hrpc.database.settings import (
     one_of,
     setting,
 )
-from hrpc.database.tls import certificate_problem
+from hrpc.recipe.tls import certificate_problem
 
 __all__ = [
     "ANY_TEXT",

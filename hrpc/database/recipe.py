@@ -11,8 +11,8 @@ from typing import Any, Generic
 
 from hrpc._runtime import Slot, Slots
 from hrpc.abc import Pool, StoredSettings
-from hrpc.database.settings import S, complete, read_given, read_stored
 from hrpc.errors import OptionError
+from hrpc.recipe.settings import S, complete, read_given, read_stored
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _KINDS = frozenset({"mysql", "redis"})

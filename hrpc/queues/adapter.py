@@ -30,8 +30,8 @@ from __future__ import annotations
 
 from hrpc import _runtime
 from hrpc._runtime import Slots
-from hrpc.database.addresses import Server, parsed, told
-from hrpc.database.settings import (
+from hrpc.recipe.servers import Server, parsed, told
+from hrpc.recipe.settings import (
     ANY_TEXT,
     BOOLEAN,
     PASSWORD,
@@ -46,7 +46,7 @@ from hrpc.database.settings import (
     one_of,
     setting,
 )
-from hrpc.database.tls import Trust, certificate_problem
+from hrpc.recipe.tls import Trust, certificate_problem
 
 __all__ = [
     "ANY_TEXT",

@@ -10,10 +10,10 @@ from typing import Any, Generic
 
 from hrpc._runtime import Slot, Slots
 from hrpc.abc import StoredSettings
-from hrpc.database.settings import S, complete, read_given, read_stored
 from hrpc.errors import OptionError
 from hrpc.queues.contract import Broker
 from hrpc.queues.subscription import Subscription
+from hrpc.recipe.settings import S, complete, read_given, read_stored
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _OTHER_PARTS = frozenset({"server", "switch", "registration"})
@@ -77,7 +77,7 @@ def new_recipe(
 ) -> Recipe[S]:
     """A recipe whose settings are checked as far as they are known. Raises `OptionError` and `InvalidConfig`.
 
-    `settings` is a class as `hrpc.database.settings` describes it; `address` is the name of the setting that says where
+    `settings` is a class as `hrpc.recipe.settings` describes it; `address` is the name of the setting that says where
     the brokers are.
     """
     kind = slots.own.name

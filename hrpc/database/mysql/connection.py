@@ -14,13 +14,14 @@ import aiomysql
 from pymysql.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS
 from pymysql.err import MySQLError, OperationalError
 
-from hrpc.database.addresses import Addresses, Server
+from hrpc.database.addresses import Addresses
 from hrpc.database.holding import Holder
 from hrpc.database.mysql import errors
 from hrpc.database.mysql.limit import StatementLimit
 from hrpc.database.mysql.settings import MySQLSettings
 from hrpc.database.mysql.statements import Statements
 from hrpc.errors import DatabaseUnavailable
+from hrpc.recipe.servers import Server
 
 Row = dict[str, Any]
 Outcome = tuple[list[Row], int, int | None]

@@ -13,14 +13,15 @@ from pymysql.err import MySQLError
 
 from hrpc import _runtime
 from hrpc.database.activity import Activity
-from hrpc.database.addresses import Addresses, Server
+from hrpc.database.addresses import Addresses
 from hrpc.database.mysql import errors
 from hrpc.database.mysql.connection import Connection
 from hrpc.database.mysql.limit import StatementLimit
 from hrpc.database.mysql.settings import MySQLSettings
 from hrpc.database.mysql.statements import Statements
-from hrpc.database.settings import Secret
-from hrpc.database.tls import Trust
+from hrpc.recipe.servers import Server
+from hrpc.recipe.settings import Secret
+from hrpc.recipe.tls import Trust
 
 
 class _Raw(aiomysql.Connection):  # type: ignore[misc]

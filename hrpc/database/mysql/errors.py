@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hrpc.database.addresses import Server
 from hrpc.database.mysql.settings import MySQLSettings
-from hrpc.database.tls import certificate_problem
 from hrpc.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
+from hrpc.recipe.servers import Server
+from hrpc.recipe.tls import certificate_problem
 
 CUT_OFF = frozenset(
     {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from hrpc.database import addresses
-from hrpc.database.settings import BOOLEAN, PASSWORD, PATH, SECONDS, SERVERS, TEXT, Settings, integer, setting
+from hrpc.recipe.servers import Server, parsed, told
+from hrpc.recipe.settings import BOOLEAN, PASSWORD, PATH, SECONDS, SERVERS, TEXT, Settings, integer, setting
 
 
 class MySQLOptions(TypedDict, total=False):
@@ -69,9 +69,9 @@ class MySQLSettings(Settings):
     """The private key of `tls_cert`; it may be in the same file."""
 
     @property
-    def servers(self) -> list[addresses.Server]:
+    def servers(self) -> list[Server]:
         """Where to connect to, in the order of preference."""
-        return addresses.parsed(self.address, self.port) or []
+        return parsed(self.address, self.port) or []
 
     @property
     def uses_tls(self) -> bool:
@@ -81,8 +81,8 @@ class MySQLSettings(Settings):
     @property
     def place(self) -> str:
         """The servers and the database, for errors."""
-        return f"mysql {addresses.told(self.servers)}/{self.dbname}"
+        return f"mysql {told(self.servers)}/{self.dbname}"
 
-    def place_at(self, server: addresses.Server) -> str:
+    def place_at(self, server: Server) -> str:
         """One of the servers and the database, for errors."""
-        return f"mysql {addresses.told([server])}/{self.dbname}"
+        return f"mysql {told([server])}/{self.dbname}"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from hrpc.abc import RequestSpan, Tracer
-from hrpc.database.addresses import Server
 from hrpc.database.mysql import errors
 from hrpc.database.mysql.settings import MySQLSettings
+from hrpc.recipe.servers import Server
 
 _LONGEST = 2000
 """Characters of a text that is told."""

@@ -14,11 +14,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from hrpc.database.activity import Activity
-from hrpc.database.addresses import Addresses, Server
+from hrpc.database.addresses import Addresses
 from hrpc.database.holding import Holder
 from hrpc.database.redis.errors import is_failure, is_wrong_server, reason
 from hrpc.database.redis.settings import RedisSettings
-from hrpc.database.tls import Trust, certificate_problem
+from hrpc.recipe.servers import Server
+from hrpc.recipe.tls import Trust, certificate_problem
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 """Seconds before connecting is tried again, with jitter."""

@@ -6,8 +6,8 @@ from redis import exceptions
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 
 from hrpc.database.redis.settings import RedisSettings
-from hrpc.database.tls import certificate_problem
 from hrpc.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable, PoolTimeout
+from hrpc.recipe.tls import certificate_problem
 
 _REFUSALS = (AuthenticationError, AuthorizationError)
 

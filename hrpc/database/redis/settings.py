@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from hrpc.database import addresses
-from hrpc.database.settings import (
+from hrpc.recipe.servers import Server, parsed, told
+from hrpc.recipe.settings import (
     BOOLEAN,
     PASSWORD,
     PATH,
@@ -77,9 +77,9 @@ class RedisSettings(Settings):
     """The private key of `tls_cert`; it may be in the same file."""
 
     @property
-    def servers(self) -> list[addresses.Server]:
+    def servers(self) -> list[Server]:
         """Where to connect to, in the order of preference."""
-        return addresses.parsed(self.address, self.port) or [(self.address, self.port)]
+        return parsed(self.address, self.port) or [(self.address, self.port)]
 
     @property
     def uses_tls(self) -> bool:
@@ -89,5 +89,5 @@ class RedisSettings(Settings):
     @property
     def place(self) -> str:
         """The servers and the database, for errors."""
-        where = self.address if self.network == "unix" else addresses.told(self.servers)
+        where = self.address if self.network == "unix" else told(self.servers)
         return f"redis {where} db {self.db}"

@@ -41,9 +41,7 @@ class KafkaBroker:
             raise self._unavailable("no broker answers")
 
     def _unavailable(self, why: str) -> QueueUnavailable:
-        error = QueueUnavailable(f"{self._settings.place}: {why}")
-        error.origin = self._settings.origin
-        return error
+        return self._settings.fault(QueueUnavailable, f"{self._settings.place}: {why}")
 
     def consume(self, subscription: Subscription) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Begins to consume."""

@@ -28,9 +28,7 @@ def told(settings: KafkaSettings, doing: str, error: BaseException) -> QueueErro
     if isinstance(error, _REFUSALS) or not (isinstance(error, TimeoutError | OSError) or _is_passing(error)):
         kind = QueueRefused
     why = _HINTS.get(type(error)) or _words(error)
-    found = kind(f"{settings.place}: {doing}: {why}{_advice(settings, error)}")
-    found.origin = settings.origin
-    return found
+    return settings.fault(kind, f"{settings.place}: {doing}: {why}{_advice(settings, error)}")
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
@@ -23,8 +22,6 @@ from aio_pika.exceptions import (
 from hrpc.errors import QueueError, QueueRefused, QueueUnavailable
 from hrpc.queues.adapter import certificate_problem
 from hrpc_rabbitmq.settings import RabbitSettings
-
-E = TypeVar("E", bound=QueueError)
 
 FAILURES = (*CONNECTION_EXCEPTIONS, asyncio.CancelledError)
 """What the library raises when a connection or a channel ends. One that is closed may cancel whoever waits for it: see
@@ -56,12 +53,12 @@ def cancellable() -> Iterator[None]:
 
 def unavailable(settings: RabbitSettings, message: str) -> QueueUnavailable:
     """The broker is away, or too slow."""
-    return _fault(settings, QueueUnavailable(f"{settings.place}: {message}"))
+    return settings.fault(QueueUnavailable, f"{settings.place}: {message}")
 
 
 def refused(settings: RabbitSettings, message: str) -> QueueRefused:
     """The broker was reached and says no."""
-    return _fault(settings, QueueRefused(f"{settings.place}: {message}"))
+    return settings.fault(QueueRefused, f"{settings.place}: {message}")
 
 
 def not_connected(settings: RabbitSettings, error: BaseException) -> QueueError:
@@ -131,11 +128,6 @@ def not_published(settings: RabbitSettings, where: str, error: BaseException) ->
 def reason(error: QueueError) -> str:
     """An error without its place, for one that names it already."""
     return str(error).partition(": ")[2] or str(error)
-
-
-def _fault(settings: RabbitSettings, error: E) -> E:
-    error.origin = settings.origin
-    return error
 
 
 def said(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Reads the settings of a database, given in code or stored in Consul KV, into a frozen dataclass.
+"""Reads the settings of a database or a message queue, given in code or stored in Consul KV, into a frozen dataclass.
 
 A settings class declares each field with what it may be::
 
@@ -20,8 +20,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from hrpc.abc import StoredSettings
-from hrpc.database import addresses
-from hrpc.errors import DatabaseError, InvalidConfig, OptionError
+from hrpc.errors import DatabaseError, InvalidConfig, OptionError, QueueError
+from hrpc.recipe import servers
 
 
 class Secret(str):
@@ -52,23 +52,23 @@ class Kind:
     echo: bool = True
 
 
-E = TypeVar("E", bound=DatabaseError)
+E = TypeVar("E", bound=DatabaseError | QueueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one database; `origin` says in errors where they stand."""
+    """The settings of one database or message queue; `origin` says in errors where they stand."""
 
     origin: str
 
     def fault(self, kind: type[E], message: str) -> E:
-        """An error of this database, which is told apart from those of others by where its settings stand."""
+        """An error of what has these settings, which is told apart from those of others by where they stand."""
         error = kind(message)
         error.origin = self.origin
         return error
 
     def is_own(self, error: BaseException) -> bool:
-        """Whether an error is of this database, as far as it says."""
+        """Whether an error is of what has these settings, as far as it says."""
         return getattr(error, "origin", None) in (None, self.origin)
 
 
@@ -110,14 +110,14 @@ TEXT = Kind("a text that is not empty", _is_text)
 # Not shown in errors, because what stands here by mistake is often a DSN, with the password in it.
 SERVERS = Kind(
     "a host name or an IP address, or several of them, as in 'a,b:3307', with the user in a field of its own",
-    lambda value: addresses.parsed(value, 1) is not None,
-    addresses.joined,
+    lambda value: servers.parsed(value, 1) is not None,
+    servers.joined,
     echo=False,
 )
 SERVERS_OR_PATH = Kind(
     "a host name or an IP address, or several of them, as in 'a,b:6380', or the path of a socket",
-    lambda value: _is_path(value) or addresses.parsed(value, 1) is not None,
-    addresses.joined,
+    lambda value: _is_path(value) or servers.parsed(value, 1) is not None,
+    servers.joined,
     echo=False,
 )
 PATH = Kind("the path of a PEM file", _is_text, str)

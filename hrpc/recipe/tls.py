@@ -1,11 +1,11 @@
-"""TLS to a database: whom to trust, and what to show."""
+"""TLS to a database or a message queue: whom to trust, and what to show."""
 
 from __future__ import annotations
 
 import ssl
 
-from hrpc.database.settings import Settings
 from hrpc.errors import CertificateError, DatabaseRefused
+from hrpc.recipe.settings import Settings
 from hrpc.tls.files import CertificateFiles, Contents, Paths
 
 
