@@ -6,6 +6,25 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import hrpc
+
+SERVICE_SOURCE = """
+class Worker:
+    id = "worker"
+
+    async def setup(self):
+        print("set up")
+        %s
+
+    async def run(self):
+        print("runs")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("returned")
+"""
 
 
 @dataclass
@@ -44,6 +63,11 @@ class Scripted:
         if asyncio.iscoroutine(result):
             await result
         return True
+
+
+def hosting(*services: Any, max_shutdown: float | None = 30.0) -> hrpc.Option:
+    """The option for these."""
+    return hrpc.with_services(*services, max_shutdown=max_shutdown)
 
 
 async def hangs() -> None:
