@@ -36,7 +36,9 @@ class Load(Generic[K, V]):
         self._place = place
         self._limit = limit
         self._ended = ended
+        self._has_begun = False
         self.task = asyncio.create_task(self._run(loader), name=place)
+        self.task.add_done_callback(self._never_begun)
 
     async def result(self) -> V:
         """What the loader gives or raises. Who is cancelled here leaves the load, and others who wait, as they are."""
@@ -53,7 +55,14 @@ class Load(Generic[K, V]):
             raise self.error.with_traceback(self.traceback)  # each who waits would else make it longer for the others
         return self.value
 
+    def _never_begun(self, _: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step does nothing at all."""
+        if not self._has_begun:
+            self.is_cancelled = True
+            self._ended(self)
+
     async def _run(self, loader: Loader[K, V]) -> None:
+        self._has_begun = True
         try:
             with _apart():
                 self.value = await self._loaded(loader)

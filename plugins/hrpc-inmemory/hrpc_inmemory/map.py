@@ -75,6 +75,8 @@ class Map(Generic[K, V]):
         self._by_use = self._entries.by_use
         self._lock, self._move_to_end = self._entries.lock, self._by_use.move_to_end
         self._loads: dict[K, dict[asyncio.AbstractEventLoop, Load[K, V]]] = {}
+        self._running: dict[Load[K, V], asyncio.AbstractEventLoop] = {}
+        """Also those that are out of date, whose values nobody but those who wait is going to see."""
         self._errors: Map[K, tuple[Exception, TracebackType | None]] | None = None
         if keep_errors != 0:
             life = _seconds(place, "keep_errors", keep_errors)
@@ -200,7 +202,8 @@ class Map(Generic[K, V]):
     async def end_loads(self) -> None:
         """Cancels the loads of this event loop, and waits for their end."""
         loop = asyncio.get_running_loop()
-        tasks = {loads[loop].task for loads in list(self._loads.values()) if loop in loads}
+        with self._lock:
+            tasks = {load.task for load, its in self._running.items() if its is loop}
         for task in tasks:
             task.cancel()
         if tasks:
@@ -216,6 +219,7 @@ class Map(Generic[K, V]):
 
         def ended(load: Load[K, V]) -> None:
             with self._lock:
+                self._running.pop(load, None)
                 is_wanted = self._loads.get(key, {}).get(loop) is load
                 if is_wanted:
                     del self._loads[key][loop]
@@ -232,6 +236,7 @@ class Map(Generic[K, V]):
         load = Load(self._place, key, loader, self._limit, ended)
         with self._lock:
             self._loads.setdefault(key, {})[loop] = load
+            self._running[load] = loop
         return load
 
     def _put(self, key: K, value: V, life: float) -> None:

@@ -189,6 +189,18 @@ async def test_a_loader_that_cancels_itself_is_an_error_and_no_cancel() -> None:
     assert await users.get_or_load(1, source) == "Ada"
 
 
+async def test_a_load_that_ends_before_it_has_begun_is_told_and_leaves_nothing_behind(source: Source) -> None:
+    users: Map[int, str] = Map("users")
+    (asking,) = begun(users, source)
+    await asyncio.sleep(0)  # it has a task, which has made no step
+    await users.end_loads()
+    with pytest.raises(LoadCancelled):
+        await asking
+    assert source.asked == []
+    source.answer("Ada")
+    assert await users.get_or_load(1, source) == "Ada"
+
+
 @pytest.mark.parametrize("change", ["set", "delete", "clear"])
 async def test_what_began_to_load_before_a_change_does_not_undo_it(source: Source, change: str) -> None:
     users: Map[int, str] = Map("users")

@@ -79,7 +79,9 @@ async def test_what_is_over_is_freed_although_nobody_uses_the_map(monkeypatch: p
         assert kept() is not None
 
 
-async def test_what_still_loads_ends_while_the_databases_are_open(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("change", ["none", "set", "delete", "clear"])
+async def test_what_still_loads_ends_while_the_databases_are_open(redis_server: RedisServer, change: str) -> None:
+    """Also what a change has made out of date."""
     from hrpc.database import redis
 
     users: Map[int, str] = Map("users")
@@ -99,9 +101,16 @@ async def test_what_still_loads_ends_while_the_databases_are_open(redis_server: 
     async with a_server(hrpc.with_databases(recipe), hrpc_inmemory.with_maps(users)):
         asking.append(asyncio.create_task(users.get_or_load(1, fetch)))
         await begun.wait()
+        match change:
+            case "set":
+                users.set(1, "Eve")
+            case "delete":
+                users.delete(1)
+            case "clear":
+                users.clear()
     assert ended.is_set()
     with pytest.raises(LoadCancelled, match="by itself or because the server stops"):
-        await asking[0]
+        await asyncio.wait_for(asking[0], 5)
 
 
 async def test_a_handler_in_a_thread_loads_as_well() -> None:
