@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 
 from hrpc.errors import CertificateError, DatabaseRefused
 from hrpc.recipe.settings import Settings
@@ -25,8 +26,8 @@ class Trust:
         """What to connect with now."""
         now = self._files.refresh()
         if now is not self._used:
-            self._used = now
-            self._context = self._make()
+            with suppress(OSError):  # they change once more at this moment: the next connection has what they hold then
+                self._context, self._used = self._make(), now
         return self._context
 
     def _make(self) -> ssl.SSLContext:

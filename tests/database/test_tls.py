@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from hrpc.database import mysql, redis
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable
+from hrpc.recipe.tls import Trust
 from hrpc.testing.servers import MySQLServer, RedisServer, mysql_server, redis_server
 from tests.authority import Authority
 from tests.database.conftest import login
@@ -118,6 +120,31 @@ async def test_files_that_change_count_for_the_next_connection(
             await db.execute("SET @x = 1")  # which ends the connection
         with pytest.raises(DatabaseRefused, match="TLS failed"):
             await db.execute("DO 1")
+
+
+def test_files_that_change_while_they_are_read_count_for_the_connection_after_the_next(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then connections are made as before: one that is replaced may be gone for a moment."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority.pem)
+    recipe: Any = mysql.new(address="127.0.0.1", dbname="orders", username="orders", password="", tls_ca=str(path))
+    trust = Trust(recipe.read(None), str(path), None, None)
+    before = trust.context()
+    (tmp_path / "other").mkdir()
+    path.write_bytes(Authority(tmp_path / "other", "other").pem)
+    made = ssl.create_default_context
+
+    def gone(**_: Any) -> None:
+        monkeypatch.setattr(ssl, "create_default_context", made)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(ssl, "create_default_context", gone)
+    assert trust.context() is before
+    after = trust.context()
+    assert after is not before
+    assert after.get_ca_certs()[0]["subject"] == ((("commonName", "other"),),)
+    assert trust.context() is after
 
 
 async def test_files_that_cannot_be_read_are_named(mariadb: MySQLServer, tmp_path: Path) -> None:
