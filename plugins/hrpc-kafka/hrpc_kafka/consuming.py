@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -133,8 +134,9 @@ class Deliveries:
     async def fetched(self) -> AsyncIterator[None]:
         """Fetches and commits while the context lasts."""
         tasks = [asyncio.create_task(self._fetch()), asyncio.create_task(self.commits.run())]
+        tasks[1].add_done_callback(partial(self._task_ended, "committing"))
         # getmany() waits on when the task has ended that fetches, and only the log of aiokafka would tell.
-        self._consumer._fetcher.error_future.add_done_callback(self._no_more_is_fetched)
+        self._consumer._fetcher.error_future.add_done_callback(partial(self._task_ended, "fetching"))
         try:
             yield
         finally:
@@ -158,9 +160,10 @@ class Deliveries:
             self._failure = error
         self._news.set()
 
-    def _no_more_is_fetched(self, ended: asyncio.Future[None]) -> None:
+    def _task_ended(self, what: str, ended: asyncio.Future[None]) -> None:
         error = None if ended.cancelled() else ended.exception()
-        self._failure = QueueError(f"{self.settings.place}: fetching has ended: {error}")
+        self._failure = QueueError(f"{self.settings.place}: {what} has ended: {error}")
+        self._failure.__cause__ = error
         self._news.set()
 
     def _take(self, place: TopicPartition, records: list[Record]) -> None:

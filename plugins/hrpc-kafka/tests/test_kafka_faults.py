@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from kafka_service import AT_ONCE, Seen, a_service, leader_that_waits, local, reading
@@ -331,6 +331,26 @@ async def test_consuming_begins_anew_when_the_library_fetches_no_more(
         await eventually(lambda: _holds(lambda: any("fetching has ended" in line for line in said)))
         await kafka.get().produce("fetched", b"2")
         await seen.until(lambda seen: seen.bodies == [b"1", b"2"])
+
+
+async def test_consuming_begins_anew_when_nothing_is_committed_any_more(
+    cluster: MockCluster, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    cluster.create("committed")
+    as_it_is = AIOKafkaConsumer.commit
+
+    async def commit(self: Any, offsets: Any) -> None:
+        monkeypatch.setattr(AIOKafkaConsumer, "commit", as_it_is)
+        raise ValueError("a fault of the library")
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", commit)
+    seen = Seen()
+    async with a_service(local(cluster, kafka.consume("committed", seen, group="g"))):
+        await kafka.get().produce("committed", b"1")
+        await eventually(lambda: _holds(lambda: any("committing has ended: a fault of the library" in s for s in said)))
+        await kafka.get().produce("committed", b"2")
+        await seen.until(lambda seen: seen.bodies[-1:] == [b"2"])
+    assert await committed(cluster, "committed", "g") == [2]
 
 
 async def test_readiness_tells_when_nothing_is_sent_any_more(cluster: MockCluster) -> None:
