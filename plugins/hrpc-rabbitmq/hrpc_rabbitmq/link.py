@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from hrpc_rabbitmq import errors
 from hrpc_rabbitmq.settings import RabbitSettings
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-"""Seconds before the next attempt to connect, with jitter."""
+"""Seconds before the next attempt to connect, with jitter; and after how many a connection was a good one."""
 _CLOSE_LIMIT = 3.0
 """Seconds for the farewell to a broker, which may be away."""
 _LOST = "rabbitmq_connections_lost"
@@ -88,23 +89,27 @@ class Link:
 
     async def _keep(self, ended: asyncio.Future[BaseException | None]) -> None:
         """Waits until the connection ends and makes another one, for ever."""
-        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
         while True:
+            connected = time.monotonic()
             self._why = errors.lost(self._settings, await ended)
-            began = loop.time()
+            began = time.monotonic()
+            if began - connected > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
             metrics.incr(_LOST, 1, queue=self._name, purpose=self._purpose)
             logger.warning("{} ({}): lost, and connects again: {}", self._name, self._purpose, self._why)
             await self._close()
-            ended = await self._connect_again()
-            logger.info("{} ({}): connected again after {:.1f} s", self._name, self._purpose, loop.time() - began)
+            ended, pause = await self._connect_again(pause)
+            logger.info("{} ({}): connected again after {:.1f} s", self._name, self._purpose, time.monotonic() - began)
 
-    async def _connect_again(self) -> asyncio.Future[BaseException | None]:
-        pause = _FIRST_PAUSE
+    async def _connect_again(self, pause: float) -> tuple[asyncio.Future[BaseException | None], float]:
+        """Connects after this pause, and again after longer ones; gives the next one as well: a broker that lets us in
+        and ends it at once is not asked without end."""
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(_LONGEST_PAUSE, pause * 2)
             try:
-                return await self._connect()
+                return await self._connect(), pause
             except QueueError as error:
                 self._why = error
 

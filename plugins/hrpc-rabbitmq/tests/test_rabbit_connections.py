@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,7 @@ from hrpc.testing.servers import rabbitmq_server as start_rabbitmq
 from hrpc_rabbitmq import link
 from hrpc_rabbitmq.broker import OpenRabbit
 from tests.authority import Authority
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.proxy import proxied
 
@@ -105,6 +107,43 @@ async def test_a_broker_that_is_silent_later_is_told_by_readiness(rabbitmq_serve
             with pytest.raises(QueueUnavailable, match=r"no answer within 0\.1 s: .*look for alarms of memory or disk"):
                 await opened.ping()
             await line.heal()
+
+
+class Pauses(list[float]):
+    """In the place of `random`: keeps the pauses that it is to vary, and makes none."""
+
+    def uniform(self, *_: float) -> Pauses:
+        return self
+
+    def __rmul__(self, pause: Any) -> Any:
+        self.append(pause)
+        return 0
+
+
+async def test_a_broker_that_ends_connections_at_once_is_asked_less_often_until_one_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses, clock = Pauses(), Clock()
+    monkeypatch.setattr(link, "random", pauses)
+    monkeypatch.setattr(link, "time", SimpleNamespace(monotonic=clock))
+
+    class Ending(link.Link):
+        async def _connect(self) -> Any:
+            ended = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(self._end, ended)
+            return ended
+
+        def _end(self, ended: asyncio.Future[None]) -> None:
+            clock.now += 6.0 if len(pauses) == 8 else 4.0
+            ended.set_result(None)
+
+    async def are_there() -> bool:
+        return len(pauses) >= 10
+
+    settings = rabbitmq.new(address="127.0.0.1").read(None)
+    async with Ending(settings, "rabbitmq", "publishes").opened():
+        await eventually(are_there)
+    assert pauses[:10] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.1, 0.2]
 
 
 async def test_the_next_node_is_used_when_the_first_does_not_answer(
