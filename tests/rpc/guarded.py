@@ -56,7 +56,7 @@ def hint(error: grpc.aio.AioRpcError) -> float:
 
 async def healthy(channel: grpc.aio.Channel) -> bool:
     request = health_pb2.HealthCheckRequest()
-    answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)  # type: ignore[no-untyped-call]
+    answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)  # type: ignore[no-untyped-call]
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 

@@ -118,7 +118,7 @@ async def test_no_call_comes_in_whatever_the_auth_function_does_instead_of_retur
     options = (hrpc.with_auth(function), hrpc.with_concurrency_limit(1))
     async with serving(*options, Secret=secret, SecretInThread=secret_in_thread) as (server, channel):
         for method in ("Secret", "SecretInThread"):
-            error = await refused(call(channel, method, timeout=5))
+            error = await refused(call(channel, method, timeout=30))
             assert error.code() is code
             assert "s3cret" not in (error.details() or "")
             await given_back(server)

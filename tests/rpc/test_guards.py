@@ -40,7 +40,7 @@ async def test_the_servers_own_services_may_be_named_where_they_are_not_served()
 
 
 async def test_what_was_refused_and_how_late_the_event_loop_was_is_measured() -> None:
-    async with serving(hrpc.with_rate_limit(0.1, burst=1), hrpc.with_metrics(0)) as (server, channel):
+    async with serving(hrpc.with_rate_limit(0.01, burst=1), hrpc.with_metrics(0)) as (server, channel):
         await call(channel, "Echo")
         for _number in range(2):
             await refused(call(channel, "Echo"))

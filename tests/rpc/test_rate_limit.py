@@ -18,10 +18,10 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 
 async def test_calls_beyond_the_rate_are_told_when_to_come_back() -> None:
-    async with serving(hrpc.with_rate_limit(0.1, burst=3)) as (_, channel):
+    async with serving(hrpc.with_rate_limit(0.01, burst=3)) as (_, channel):
         assert [await call(channel, "Echo") for _ in range(3)] == [b"x"] * 3
         error = await refused(call(channel, "EchoInThread"))
-        assert 9 <= hint(error) <= 21
+        assert 80 <= hint(error) <= 210
         assert error.details() == "too many calls a second"
         error = await refused(channel.stream_unary(f"/{SERVICE}/Join")(iter([b"a"])))
         assert hint(error)
@@ -40,10 +40,10 @@ async def test_the_retries_of_grpc_wait_for_as_long_as_they_are_told() -> None:
     config = json.dumps({"methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": policy}]})
     async with a_server(hrpc.with_rate_limit(5, burst=1)) as server:
         async with grpc.aio.insecure_channel(server.address, [("grpc.service_config", config)]) as channel:
-            for _number in range(3):
-                assert await call(channel, "Echo", timeout=10) == b"x"
-        assert server._running is not None
-        assert server._running.parts.guards.refusals.counts["rate"] >= 2
+            assert server._running is not None
+            counts = server._running.parts.guards.refusals.counts
+            while counts["rate"] < 2:  # a busy machine may take so long for a call that the next one has its place
+                assert await call(channel, "Echo", timeout=20) == b"x"
 
 
 async def test_a_service_that_calls_catches_the_same_error() -> None:
@@ -58,16 +58,16 @@ async def test_a_service_that_calls_catches_the_same_error() -> None:
                     caught.append(error.retry_after)
         return b""
 
-    limits = {f"{SERVICE}/Echo": (0.1, 1)}
+    limits = {f"{SERVICE}/Echo": (0.01, 1)}
     async with serving(hrpc.with_rate_limit(methods=limits), Ask=ask) as (server, channel):
         await call(channel, "Ask")
     assert len(caught) == 1
     assert caught[0] is not None
-    assert 9 <= caught[0] <= 21
+    assert 80 <= caught[0] <= 210
 
 
 async def test_a_method_has_a_rate_of_its_own() -> None:
-    limits = {f"{SERVICE}/Echo": (0.1, 1), f"{SERVICE}/Repeat": (0.1, 2)}
+    limits = {f"{SERVICE}/Echo": (0.01, 1), f"{SERVICE}/Repeat": (0.01, 2)}
     async with serving(hrpc.with_rate_limit(methods=limits)) as (_, channel):
         await call(channel, "Echo")
         assert (await refused(call(channel, "Echo"))).details() == f"too many calls of {SERVICE}/Echo a second"

@@ -53,7 +53,7 @@ async def test_calls_are_shed_while_the_event_loop_is_late_and_health_is_not() -
         async def well_again() -> bool:
             return await shed() is None and await shed() is None
 
-        await eventually(well_again, 2)
+        await eventually(well_again)
 
 
 @pytest.mark.parametrize("engine", ["grpcio"], indirect=True)
