@@ -132,21 +132,24 @@ async def test_streams_have_one_too_even_while_their_reader_stalls() -> None:
         while True:
             yield b"x" * 100_000
 
-    server = a_server(hrpc.with_default_timeout(0.1))
+    server = a_server(hrpc.with_default_timeout(0.5))  # time for a thread to begin, also on a busy machine
     handlers = {
         "Endless": grpc.unary_stream_rpc_method_handler(endless),
         "EndlessInThread": grpc.unary_stream_rpc_method_handler(endless_in_thread),
     }
     server.add_registered_method_handlers("test.Streams", handlers)
     async with server, grpc.aio.insecure_channel(server.address) as channel:
-        for name in handlers:
+        idle = channel.stream_stream(f"/{SERVICE}/Each")()
+
+        async def stalls(name: str) -> None:
             stalled = channel.unary_stream(f"/test.Streams/{name}")(b"")
             assert await stalled.read()
             assert await handled(server, name) == {grpc.StatusCode.DEADLINE_EXCEEDED: 1}
             with pytest.raises(grpc.aio.AioRpcError, match="the deadline of the call has passed"):
                 while await stalled.read():
                     pass
-        idle = channel.stream_stream(f"/{SERVICE}/Each")()
+
+        await asyncio.gather(*map(stalls, handlers))
         assert await idle.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -156,11 +159,12 @@ async def test_a_thread_that_is_stuck_does_not_keep_its_client_waiting() -> None
 
     def stuck(_: bytes, call: Any) -> bytes:
         call.add_callback(lambda: seen.update(callback=call.is_active()))
-        let_go.wait()
+        let_go.wait(60)
         seen.update(active=call.is_active(), remaining=call.time_remaining())
         return b""
 
-    async with a_server(hrpc.with_default_timeout(0.05), Stuck=stuck) as server:
+    # Long enough for the thread to begin.
+    async with a_server(hrpc.with_default_timeout(0.5), Stuck=stuck) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(channel, "Stuck")

@@ -122,9 +122,9 @@ class Endless:
 
 async def test_the_handler_ends_at_its_deadline() -> None:
     endless = Endless()
-    server = a_server(endless.stream, hrpc.with_default_timeout(0.1))
+    server = a_server(endless.stream, hrpc.with_default_timeout(0.5))
     async with server, grpc.aio.insecure_channel(server.address) as channel:
-        stream = channel.unary_stream(f"/{SERVICE}/Stream")(b"a", timeout=5)
+        stream = channel.unary_stream(f"/{SERVICE}/Stream")(b"a", timeout=30)
         assert await stream.read() == b"<a"
         with pytest.raises(grpc.aio.AioRpcError, match="the deadline of the call has passed"):
             await stream.read()

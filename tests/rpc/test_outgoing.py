@@ -93,7 +93,7 @@ async def test_w3c_context_goes_through_with_a_span_for_each_hop() -> None:
 async def test_a_late_answer_is_noticed_in_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     # More room than in use, for a machine with other things to do.
     monkeypatch.setattr(outgoing, "MARGIN", 60.0)
-    monkeypatch.setattr(outgoing, "MARGIN_SHARE", 0.8)
+    monkeypatch.setattr(outgoing, "MARGIN_SHARE", 0.98)
 
     async def never(_: bytes, __: Any) -> bytes:
         await asyncio.Event().wait()
@@ -113,10 +113,10 @@ async def test_a_late_answer_is_noticed_in_time_to_answer(monkeypatch: pytest.Mo
             return b""
 
         async with a_server("a", Ask=ask) as server, grpc.aio.insecure_channel(server.address) as channel:
-            assert await call(channel, "Ask", timeout=3.0) == b"something else instead"
+            assert await call(channel, "Ask", timeout=20.0) == b"something else instead"
         async with a_server("b", Ask=asking(address)) as server:
             async with grpc.aio.insecure_channel(server.address) as channel:
-                metadata = ((METADATA_KEY, '{"request_timeout":3000000000}'),)
+                metadata = ((METADATA_KEY, '{"request_timeout":20000000000}'),)
                 with pytest.raises(grpc.aio.AioRpcError, match="an upstream did not answer in time") as caught:
                     await call(channel, "Ask", metadata=metadata)
                 assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -125,11 +125,11 @@ async def test_a_late_answer_is_noticed_in_time_to_answer(monkeypatch: pytest.Mo
 
 async def test_a_caller_that_wants_less_gets_less() -> None:
     async with elsewhere(lambda: a_server("c", Ask=last)) as c:
-        async with a_server("b", Ask=asking(c, timeout=1.0)) as b, grpc.aio.insecure_channel(b.address) as channel:
-            _, beyond = json.loads(await call(channel, "Ask", timeout=5.0))
-            assert 0.5 < beyond["left"] < 1.1
-            _, beyond = json.loads(await call(channel, "Ask", timeout=0.5))
-            assert beyond["left"] < 0.5
+        async with a_server("b", Ask=asking(c, timeout=30.0)) as b, grpc.aio.insecure_channel(b.address) as channel:
+            _, beyond = json.loads(await call(channel, "Ask", timeout=60.0))
+            assert 15 < beyond["left"] < 30.1
+            _, beyond = json.loads(await call(channel, "Ask", timeout=15.0))
+            assert beyond["left"] < 15.0
 
 
 async def test_a_handler_in_a_thread_passes_its_context_on() -> None:
@@ -140,8 +140,8 @@ async def test_a_handler_in_a_thread_passes_its_context_on() -> None:
 
         async with a_server("b", Ask=ask) as b, grpc.aio.insecure_channel(b.address) as channel:
             metadata = ((METADATA_KEY, '{"trace_id":"go.1"}'),)
-            own, beyond = json.loads(await call(channel, "Ask", timeout=5.0, metadata=metadata))
-            assert beyond["left"] < own["left"] < 5.2
+            own, beyond = json.loads(await call(channel, "Ask", timeout=30.0, metadata=metadata))
+            assert beyond["left"] < own["left"] < 30.2
             assert (beyond["trace"], beyond["from"]) == ("go.1", "b")
 
 
@@ -149,7 +149,7 @@ async def test_all_kinds_of_calls_go_through_the_interceptors() -> None:
     async with a_server("echo") as server:
         channel = grpc.aio.insecure_channel(server.address, interceptors=hrpc.client_interceptors())
         async with channel:
-            with hrpc.background_context(5.0):
+            with hrpc.background_context(60.0):
                 unary = call(channel, "Echo", b"a")
                 assert await unary == b"a"
                 assert await unary.code() is grpc.StatusCode.OK
@@ -173,7 +173,7 @@ async def test_a_key_that_the_caller_gives_itself_is_left_alone() -> None:
     async with a_server("c", Ask=last) as server:
         channel = grpc.aio.insecure_channel(server.address, interceptors=hrpc.client_interceptors())
         async with channel:
-            with hrpc.background_context(5.0):
+            with hrpc.background_context(60.0):
                 (found,) = json.loads(await call(channel, "Ask", metadata=((METADATA_KEY, '{"trace_id":"own"}'),)))
     assert found["trace"] == "own"
 
@@ -209,7 +209,7 @@ async def test_metadata_may_be_anything_that_gives_pairs() -> None:
     async with a_server("c", Ask=last) as server:
         channel = grpc.aio.insecure_channel(server.address, interceptors=hrpc.client_interceptors())
         async with channel:
-            with hrpc.background_context(5.0):
+            with hrpc.background_context(60.0):
                 for metadata in (tuple(pairs), pairs, grpc.aio.Metadata(*pairs), None):
                     (found,) = json.loads(await call(channel, "Ask", metadata=metadata))
                     assert found["metadata"].get("a") == ("1" if metadata else None)

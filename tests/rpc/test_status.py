@@ -31,7 +31,7 @@ async def answer(handler: Any) -> tuple[grpc.StatusCode, str]:
     """The status of a call, which is counted under the same code."""
     async with a_server(Answer=handler) as server, grpc.aio.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(channel, "Answer", timeout=5)
+            await call(channel, "Answer", timeout=30)
         assert await handled(server, "Answer") == {caught.value.code(): 1}
         return caught.value.code(), caught.value.details() or ""
 
@@ -75,7 +75,7 @@ async def test_a_deadline_that_passes_in_a_stream_after_its_abort_changes_nothin
     server.add_registered_method_handlers("test.S", {"Stays": grpc.unary_stream_rpc_method_handler(stays)})
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError, match="first"):
-            await channel.unary_stream("/test.S/Stays")(b"", timeout=5).read()
+            await channel.unary_stream("/test.S/Stays")(b"", timeout=30).read()
         assert await handled(server, "Stays") == {NOT_FOUND: 1}
     assert "Unexpected" not in capsys.readouterr().out
 
@@ -215,7 +215,7 @@ async def test_a_stream_whose_first_response_is_cancelled_half_way_has_a_status(
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         metadata = nanosecond if handler is yields else ()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_stream("/test.S/Stream")(b"x", metadata=metadata, timeout=5).read()
+            await channel.unary_stream("/test.S/Stream")(b"x", metadata=metadata, timeout=30).read()
         assert caught.value.code() is code
         assert "the deadline of the call has passed" in caught.value.details() or code is NOT_FOUND
         assert await handled(server, "Stream") == {code: 1}
