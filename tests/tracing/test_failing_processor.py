@@ -25,7 +25,7 @@ async def test_a_call_is_answered_and_logged_when_its_span_cannot_end(
     add_echo(server)
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         for _number in range(3):
-            assert await call(channel, "Echo", b"a", timeout=5) == b"a"
+            assert await call(channel, "Echo", b"a", timeout=30) == b"a"
         assert await handled(server, "Echo") == {grpc.StatusCode.OK: 3}
     lines = capsys.readouterr().out.splitlines()
     assert sum('"category":"audit"' in line for line in lines) == 3

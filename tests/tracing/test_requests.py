@@ -22,6 +22,7 @@ from hrpc.database.redis.commands import Traced, named
 from hrpc.health.checker import Kind
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
+from tests.eventually import eventually
 from tests.tracing.conftest import Spans
 
 tracer = trace.get_tracer("tests")
@@ -100,11 +101,20 @@ async def test_a_statement_that_fails_is_an_error_with_its_number_and_without_it
     assert span.events == ()
 
 
+async def sleeps() -> bool:
+    found = await mysql.get().query(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP(20.25)%'"
+    )
+    return bool(found)
+
+
 async def test_a_statement_that_is_cancelled_ends_its_span(mariadb: MySQLServer, spans: Spans) -> None:
     async with working(spans.option(), hrpc.with_databases(of_mysql(mariadb))):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await mysql.get().query("SELECT SLEEP(5)")
+        sleeping = asyncio.create_task(mysql.get().query("SELECT SLEEP(20.25)"))
+        await eventually(sleeps)
+        sleeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sleeping
     assert attributes(spans.one("SELECT"))["error.type"] == "asyncio.exceptions.CancelledError"
 
 
