@@ -40,8 +40,11 @@ async def test_mysql_counts_what_was_made_and_why_it_was_closed(open_mysql: Open
     await db.execute("SET @x = 1")
     assert activity.closed == {"session": 1}
     running = asyncio.create_task(db.execute("DO SLEEP(30)"))
-    await eventually(_taken(pool, 1))
-    await asyncio.sleep(0)
+
+    async def asked() -> bool:
+        return any(connection.busy for connection in pool._used)
+
+    await eventually(asked)  # by a connection that had to be made: a cancel before that closes none
     running.cancel()
     await asyncio.wait({running})
     await db.execute("DO 1")
@@ -73,7 +76,7 @@ async def test_redis_counts_what_was_made_and_why_it_was_closed(open_redis: Open
     pool = await open_redis()
     activity = pool.activity
     assert activity.opened == 1
-    running = asyncio.create_task(pool.client.blpop("activity:never", timeout=2))
+    running = asyncio.create_task(pool.client.blpop("activity:never", timeout=30))
     await eventually(_taken(pool, 1))
     await asyncio.sleep(0.05)
     running.cancel()

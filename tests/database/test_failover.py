@@ -78,11 +78,11 @@ async def test_mysql_goes_to_the_next_server_when_the_first_takes_no_connection(
 async def test_a_black_hole_costs_its_share_of_connect_timeout_once(mariadb: MySQLServer) -> None:
     """The first server takes the connection and says nothing; after that everybody goes to the second."""
     async with answering(b"") as port:
-        settings = login(mariadb, **servers(f"127.0.0.1:{port}", mariadb.address), connect_timeout=1.0)
+        settings = login(mariadb, **servers(f"127.0.0.1:{port}", mariadb.address), connect_timeout=3.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with mysql.new(**settings).open(None) as pool:
-            assert 0.4 < loop.time() - began < 1.0
+            assert 1.4 < loop.time() - began < 3.0
             assert await port_of(pool.client) == mariadb.port
             assert pool.activity.failed == {"timeout": 1}  # type: ignore[attr-defined]
 
@@ -98,7 +98,7 @@ async def test_a_server_that_refuses_us_is_no_reason_to_go_elsewhere(mariadb: My
 async def test_when_no_server_is_there_the_error_tells_of_each(mariadb: MySQLServer, free_port: int) -> None:
     """Each with its own reason."""
     async with answering(b"") as silent:
-        settings = login(mariadb, **servers(f"127.0.0.1:{free_port}", f"127.0.0.1:{silent}"), connect_timeout=0.2)
+        settings = login(mariadb, **servers(f"127.0.0.1:{free_port}", f"127.0.0.1:{silent}"), connect_timeout=1.5)
         with pytest.raises(DatabaseUnavailable) as error:
             async with mysql.new(**settings).open(None):
                 pass
@@ -164,7 +164,7 @@ async def test_redis_goes_to_the_next_server_when_the_first_takes_no_connection(
             connection = client.connection_pool._available_connections[0]
             assert connection.server == ("127.0.0.1", redis_server.port)
     async with answering(b"") as silent:
-        slow = redis.new(**servers(f"127.0.0.1:{silent}", redis_server.address), password="x", connect_timeout=0.4)
+        slow = redis.new(**servers(f"127.0.0.1:{silent}", redis_server.address), password="x", connect_timeout=3.0)
         with pytest.raises(DatabaseRefused, match="is not let in"):  # by the second: the first has said nothing
             async with slow.open(None):
                 pass

@@ -92,8 +92,9 @@ async def test_a_transaction_commits_or_rolls_back_as_a_whole(open_mysql: Open, 
 
 async def test_a_cancelled_transaction_rolls_back(open_mysql: Open, table: str) -> None:
     """Cancelled in the middle of a statement or between two: nothing of it stays."""
-    pool = await open_mysql(max_open_conns=1)
-    for last in ("SELECT SLEEP(30)", None):
+    pool, other = await open_mysql(max_open_conns=1), (await open_mysql()).client
+    assert await other.query_one("SELECT GET_LOCK('adapter', 0) AS had") == {"had": 1}
+    for last in ("SELECT GET_LOCK('adapter', 30)", None):
         ready = asyncio.Event()
 
         async def work(last: str | None, ready: asyncio.Event) -> None:
@@ -108,6 +109,7 @@ async def test_a_cancelled_transaction_rolls_back(open_mysql: Open, table: str) 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+    await other.query("SELECT RELEASE_LOCK('adapter')")  # for which the cancelled one would keep the table
     assert await pool.client.query(f"SELECT n FROM {table}") == []
 
 
@@ -196,7 +198,7 @@ async def test_a_read_is_repeated_once_when_its_pooled_connection_turns_out_dead
 async def test_a_silent_server_ends_a_statement_after_read_timeout(mariadb: MySQLServer) -> None:
     """With a read_timeout, a peer that went away without a word does not hang a query."""
     async with proxied(mariadb.host, mariadb.port) as proxy:
-        settings = login(mariadb, port=proxy.port, max_open_conns=1, read_timeout=0.1)
+        settings = login(mariadb, port=proxy.port, max_open_conns=1, read_timeout=1.0)
         async with mysql.new(**settings).open(None) as pool:
             proxy.mute = True
             with pytest.raises(DatabaseUnavailable, match="read_timeout"):
@@ -207,7 +209,7 @@ async def test_a_silent_server_ends_a_statement_after_read_timeout(mariadb: MySQ
 
 async def test_the_server_stops_a_statement_after_read_timeout(open_mysql: Open) -> None:
     """The server gives up first, so nothing runs on there, and the connection stays."""
-    pool = await open_mysql(max_open_conns=1, read_timeout=0.2)
+    pool = await open_mysql(max_open_conns=1, read_timeout=1.0)
     before = await pool.client.query_one("SELECT CONNECTION_ID() AS id")
     columns = "information_schema.columns"
     with pytest.raises(DatabaseUnavailable, match="statement stopped, its time was over"):

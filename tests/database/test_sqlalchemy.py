@@ -19,6 +19,7 @@ from hrpc._runtime import Runtime
 from hrpc.database import mysql, sqlalchemy
 from hrpc.errors import DatabaseUnavailable, NotRunning, PoolTimeout
 from tests.database.conftest import Open
+from tests.eventually import eventually
 
 
 class Base(DeclarativeBase):
@@ -145,8 +146,12 @@ async def test_a_cancelled_statement_costs_its_connection_and_nothing_else(opene
             await connection.execute(sa.text("SELECT SLEEP(30)"))
 
     running = [asyncio.create_task(slow()) for _ in range(2)]
+
+    async def both_asked() -> bool:
+        return [connection.busy for connection in opened.pool._used] == [True, True]
+
+    await eventually(both_asked)
     with pytest.raises(PoolTimeout, match=r"2 of 2 are in use, held by .*slow for"):
-        await asyncio.sleep(0.1)
         await slow()
     for task in running:
         task.cancel()

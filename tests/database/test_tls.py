@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,35 +13,40 @@ import pytest
 from hrpc.database import mysql, redis
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable
 from hrpc.recipe.tls import Trust
-from hrpc.testing.servers import MySQLServer, RedisServer, mysql_server, redis_server
+from hrpc.testing.servers import MySQLServer, RedisServer, mysql_server, redis_server, reserved_port
 from tests.authority import Authority
 from tests.database.conftest import login
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
 
 
-@pytest.fixture
-def mysql_tls(launch: Any, tmp_path: Path, authority: Authority) -> MySQLServer:
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    return Authority(folder)
+
+
+@pytest.fixture(scope="module")
+def mysql_tls(_shared: Any, folder: Path, authority: Authority) -> MySQLServer:
     """A MySQL with a certificate for 127.0.0.1."""
-    certificate, key = authority.write(tmp_path / "mysql", "mysql")
+    certificate, key = authority.write(folder / "mysql", "mysql")
     options = [f"--ssl-cert={certificate}", f"--ssl-key={key}", f"--ssl-ca={authority.path}"]
-    server = launch(lambda: mysql_server(options=options))
+    server = _shared(lambda: mysql_server(options=options))
     assert isinstance(server, MySQLServer)
     return server
 
 
-@pytest.fixture
-def redis_tls(launch: Any, tmp_path: Path, authority: Authority, free_port: int) -> tuple[RedisServer, int]:
+@pytest.fixture(scope="module")
+def redis_tls(_shared: Any, folder: Path, authority: Authority) -> Iterator[tuple[RedisServer, int]]:
     """A Redis with another port that speaks TLS, and wants to see a certificate."""
-    certificate, key = authority.write(tmp_path / "redis", "redis")
+    certificate, key = authority.write(folder / "redis", "redis")
     files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", authority.path]
-    options = ["--tls-port", str(free_port), *map(str, files)]
-    server = launch(lambda: redis_server(options=options))
-    assert isinstance(server, RedisServer)
-    return server, free_port
+    with reserved_port() as port:
+        server = _shared(lambda: redis_server(options=["--tls-port", str(port), *map(str, files)]))
+        assert isinstance(server, RedisServer)
+        yield server, port
 
 
 async def refused(recipe: Any) -> str:
