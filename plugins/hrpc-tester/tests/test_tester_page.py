@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tester_process
 from playwright.sync_api import Browser, Page, expect
-from tester_service import PATH, shop
-
-import hrpc
-import hrpc_tester
+from tester_process import Running
+from tester_service import PATH
 
 
-class Running:
-    """A shop with a tester in a thread of its own: the browser's tools have an event loop in this one."""
-
-    def __init__(self) -> None:
-        self.tester = hrpc_tester.Tester(0)
-        self.server, self.shop = shop(hrpc.with_plugins(self.tester))
-        self._started, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._live)
-
-    def __enter__(self) -> Running:
-        self._thread.start()
-        assert self._started.wait(30)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._over.set()
-        self._thread.join(30)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.tester.port}/"
-
-    def _live(self) -> None:
-        async def live() -> None:
-            async with self.server:
-                self._started.set()
-                await asyncio.to_thread(self._over.wait)
-
-        asyncio.run(live())
+@pytest.fixture(scope="module")
+def server(_run_folder: str) -> Iterator[Running]:
+    """The shop of this file."""
+    with tester_process.running(_run_folder) as running:
+        yield running
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with Running() as running:
-        yield running
+def running(server: Running) -> Running:
+    """The same, and nothing has been asked of it yet."""
+    server.asked()
+    return server
 
 
 @pytest.fixture
@@ -95,7 +69,7 @@ def test_the_page_lists_the_methods_and_begins_with_an_example_that_can_be_sent(
     expect(page.locator("#status")).to_have_text("200 OK")
     assert answer(page)["customerName"] == "string"
     assert answer(page)["patience"] == "1.500s"
-    assert running.shop.requests[0].items[0].size == 1
+    assert running.asked()["requests"][0]["items"][0]["size"] == 1
 
 
 def test_the_list_is_filtered_and_a_link_leads_back_to_a_method(page: Page, running: Running) -> None:
@@ -130,7 +104,7 @@ def test_what_is_no_json_is_told_beside_it_and_not_sent(page: Page, running: Run
     expect(page.get_by_role("alert").first).to_contain_text("This is not JSON")
     expect(page.get_by_role("textbox", name="Request")).to_be_focused()
     expect(page.get_by_role("textbox", name="Request")).to_have_attribute("aria-invalid", "true")
-    assert running.shop.requests == []
+    assert running.asked()["requests"] == []
 
 
 def test_metadata_and_the_timeout_are_sent_and_headers_and_trailers_shown(page: Page, running: Running) -> None:
@@ -139,14 +113,14 @@ def test_metadata_and_the_timeout_are_sent_and_headers_and_trailers_shown(page: 
     page.get_by_role("textbox", name="Timeout").fill("30")
     page.get_by_role("textbox", name="Request").press("Control+Enter")
     expect(page.locator("#status")).to_have_text("200 OK")
-    assert running.shop.metadata["authorization"] == "Bearer x"
-    assert running.shop.metadata["colour"] == "blue"
-    assert running.shop.remaining is not None
+    asked = running.asked()
+    assert asked["metadata"]["authorization"] == "Bearer x"
+    assert asked["metadata"]["colour"] == "blue"
+    assert asked["remaining"] is not None
     page.get_by_text("Headers and trailers").click()
     expect(page.get_by_role("row", name="grpc-metadata-early 1")).to_be_visible()
     expect(page.get_by_role("row", name="grpc-trailer-late 2, 3")).to_be_visible()
-    assert running.shop.context is not None
-    expect(page.locator("#trace")).to_have_text(f"trace {running.shop.context.trace_id}")
+    expect(page.locator("#trace")).to_have_text(f"trace {asked['trace_id']}")
 
 
 def test_a_stream_is_shown_as_it_comes_and_can_be_stopped(page: Page, running: Running) -> None:
@@ -214,23 +188,29 @@ def test_everything_that_can_be_used_has_a_name(page: Page) -> None:
     assert [element for element, name in names if not name] == []
 
 
-def test_a_page_of_another_origin_cannot_call(browser: Browser, running: Running) -> None:
-    with Running() as other:
-        page = browser.new_page(bypass_csp=True)
-        page.goto(other.url)
-        outcome = page.evaluate(
-            """async url => {
-                const tried = [];
-                for (const headers of [{"Content-Type": "application/json"}, {"Content-Type": "text/plain"}]) {
-                    try { tried.push((await fetch(url, {method: "POST", headers, body: "{}"})).status); }
-                    catch (error) { tried.push(error.name); }
-                }
-                try { await fetch(url, {method: "POST", mode: "no-cors", body: "{}"}); tried.push("sent"); }
+@pytest.fixture
+def other(_run_folder: str) -> Iterator[Running]:
+    """Another shop, which is another origin."""
+    with tester_process.running(_run_folder) as running:
+        yield running
+
+
+def test_a_page_of_another_origin_cannot_call(browser: Browser, running: Running, other: Running) -> None:
+    page = browser.new_page(bypass_csp=True)
+    page.goto(other.url)
+    outcome = page.evaluate(
+        """async url => {
+            const tried = [];
+            for (const headers of [{"Content-Type": "application/json"}, {"Content-Type": "text/plain"}]) {
+                try { tried.push((await fetch(url, {method: "POST", headers, body: "{}"})).status); }
                 catch (error) { tried.push(error.name); }
-                return tried;
-            }""",
-            running.url + "tester.shop.v1.Shop/Place",
-        )
-        page.close()
+            }
+            try { await fetch(url, {method: "POST", mode: "no-cors", body: "{}"}); tried.push("sent"); }
+            catch (error) { tried.push(error.name); }
+            return tried;
+        }""",
+        running.url + "tester.shop.v1.Shop/Place",
+    )
+    page.close()
     assert outcome == ["TypeError", "TypeError", "TypeError"]
-    assert running.shop.requests == []
+    assert running.asked()["requests"] == []
