@@ -66,11 +66,6 @@ below is kept as ``__cause__``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import grpc
-import grpc.aio
-
 from hrpc.errors.builtin import AlreadyExists as AlreadyExists
 from hrpc.errors.builtin import NotFound as NotFound
 from hrpc.errors.builtin import Overloaded as Overloaded
@@ -81,11 +76,31 @@ from hrpc.errors.builtin import Unknown as Unknown
 from hrpc.errors.builtin import Validation as Validation
 from hrpc.errors.call import CallError as CallError
 from hrpc.errors.call import Hop as Hop
+from hrpc.errors.configs import ConfigError as ConfigError
+from hrpc.errors.configs import InvalidConfig as InvalidConfig
+from hrpc.errors.configs import KeyNotExist as KeyNotExist
+from hrpc.errors.consul import ConsulError as ConsulError
+from hrpc.errors.consul import ConsulPermissionDenied as ConsulPermissionDenied
+from hrpc.errors.consul import ConsulRefused as ConsulRefused
+from hrpc.errors.consul import ConsulUnreachable as ConsulUnreachable
+from hrpc.errors.databases import DatabaseError as DatabaseError
+from hrpc.errors.databases import DatabaseRefused as DatabaseRefused
+from hrpc.errors.databases import DatabaseUnavailable as DatabaseUnavailable
+from hrpc.errors.databases import PoolTimeout as PoolTimeout
 from hrpc.errors.hosted import HostedServiceError as HostedServiceError
 from hrpc.errors.hosted import ManagerError as ManagerError
 from hrpc.errors.hosted import PanicError as PanicError
 from hrpc.errors.hosted import RunEnded as RunEnded
 from hrpc.errors.hosted import ServicesErrors as ServicesErrors
+from hrpc.errors.life import AlreadyRunning as AlreadyRunning
+from hrpc.errors.life import JobTimeout as JobTimeout
+from hrpc.errors.life import NotInitialized as NotInitialized
+from hrpc.errors.life import NotRunning as NotRunning
+from hrpc.errors.life import StartError as StartError
+from hrpc.errors.life import StartTimeout as StartTimeout
+from hrpc.errors.life import StepInterrupted as StepInterrupted
+from hrpc.errors.life import StepTimeout as StepTimeout
+from hrpc.errors.life import StopError as StopError
 from hrpc.errors.plugins import MissingPlugin as MissingPlugin
 from hrpc.errors.plugins import PluginCycle as PluginCycle
 from hrpc.errors.plugins import PluginError as PluginError
@@ -95,99 +110,12 @@ from hrpc.errors.queues import QueueRefused as QueueRefused
 from hrpc.errors.queues import QueueUnavailable as QueueUnavailable
 from hrpc.errors.queues import Reject as Reject
 from hrpc.errors.root import HrpcError as HrpcError
+from hrpc.errors.root import InvalidPort as InvalidPort
+from hrpc.errors.root import MissingServerName as MissingServerName
 from hrpc.errors.root import OptionError as OptionError
-
-
-class MissingServerName(OptionError):
-    """No server name was given."""
-
-    def __init__(self) -> None:
-        super().__init__('missing server name: pass hrpc.with_server_name("…") to new_server')
-
-
-class InvalidPort(OptionError):
-    """A port outside 0 to 65535, or outside 1 to 65535 where it is not one of this machine to be bound."""
-
-    def __init__(self, option: str, port: object, lowest: int = 0) -> None:
-        free = "" if lowest else ", or 0 for any free port"
-        super().__init__(f"invalid port number {port!r}: {option} takes 1 to 65535{free}")
-        self.port = port
-
-
-class StartError(HrpcError):
-    """A step of the start failed; what had been started was released again.
-
-    `step` is the name of the step; ``__cause__`` is its error. The message says which of how many steps it was:
-    ``[step 3/9] mysql: …``.
-    """
-
-    def __init__(self, step: str, cause: BaseException, place: str = "") -> None:
-        said = f"{cause}" if isinstance(cause, HrpcError) else f"{cause!r}"
-        super().__init__(f"{_placed(step, place)}: {said}")
-        self.step = step
-
-
-def _placed(step: str, place: str) -> str:
-    return f"[{place}] {step}" if place else step
-
-
-class StartTimeout(HrpcError):
-    """A start took longer than `hrpc.with_start_limit` allows; it is the cause of a `StartError`, which says where."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__(f"the start was not done within {limit:g} s, which is what hrpc.with_start_limit gives it")
-        self.limit = limit
-
-
-class JobTimeout(HrpcError, TimeoutError):
-    """The job of `Server.run` took longer than its timeout."""
-
-    def __init__(self, job: str, limit: float) -> None:
-        super().__init__(f"the job {job} has not ended within {limit:g} s; give it more with server.run(…, timeout=…)")
-        self.job = job
-        self.limit = limit
-
-
-class StepTimeout(HrpcError):
-    """A step of the stop took longer than its limit and was abandoned."""
-
-    def __init__(self, step: str, limit: float, place: str = "") -> None:
-        super().__init__(f"{_placed(step, place)}: not done within {limit:g} s, abandoned")
-        self.step = step
-        self.limit = limit
-
-
-class StopError(HrpcError, ExceptionGroup[Exception]):
-    """Steps of the stop failed; all other steps were carried out."""
-
-    def __new__(cls, errors: Sequence[Exception]) -> StopError:
-        return super().__new__(cls, "the stop was not clean", errors)
-
-    def __init__(self, errors: Sequence[Exception]) -> None:
-        super().__init__("the stop was not clean", errors)
-
-    def derive(self, errors: Sequence[Exception]) -> StopError:  # type: ignore[override]
-        return StopError(errors)
-
-
-class StepInterrupted(HrpcError):
-    """A step of the stop was cancelled half-way, by the event loop's end or by a task of ours that crashed."""
-
-    def __init__(self, step: str, place: str = "") -> None:
-        super().__init__(f"{_placed(step, place)}: cancelled half-way")
-        self.step = step
-
-
-class NotRunning(HrpcError, RuntimeError):
-    """A resource was asked for where no running server provides it."""
-
-
-class NotInitialized(NotRunning):
-    """`configs` was used before a server with Consul had started."""
-
-
-class AlreadyRunning(HrpcError, RuntimeError):
-    """A second server on one event loop, or a change that a running server no longer takes."""
+from hrpc.errors.services import BreakerOpen as BreakerOpen
+from hrpc.errors.services import ServiceError as ServiceError
+from hrpc.errors.services import ServiceNotFound as ServiceNotFound
 
 
 class BindError(HrpcError):
@@ -220,80 +148,6 @@ class WorkerError(HrpcError):
     """A worker did not start, dies again and again, or does not answer."""
 
 
-class ConsulError(HrpcError):
-    """Consul did not do what it was asked for."""
-
-
-class ConsulUnreachable(ConsulError):
-    """No answer from Consul: refused, timed out, or cut off."""
-
-
-class ConsulPermissionDenied(ConsulError):
-    """403: the ACL token may not do this."""
-
-
-class ConsulRefused(ConsulError):
-    """An answer that is neither a success nor a 403, or that is not Consul's; `status` is its HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class ConfigError(HrpcError):
-    """A configuration value that cannot be used."""
-
-
-class KeyNotExist(ConfigError):
-    """There is no such key in Consul KV."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"key {key!r} does not exist in Consul KV; create it, or check the environment and the prefix")
-        self.key = key
-
-
-class InvalidConfig(ConfigError):
-    """A value that is not what was expected.
-
-    `origin` says where the value stands (a KV key, or the call it was given in), `field` which part of it, and `reason`
-    what is wrong with it.
-    """
-
-    def __init__(self, origin: str, field: str | None, expected: str, found: str) -> None:
-        self._tell(origin, field, f"expected {expected}, found {found}")
-
-    @classmethod
-    def because(cls, origin: str, field: str | None, reason: str) -> InvalidConfig:
-        """One whose reason is told by what has checked the value, such as a class of the user."""
-        error = cls.__new__(cls)
-        error._tell(origin, field, reason)
-        return error
-
-    def _tell(self, origin: str, field: str | None, reason: str) -> None:
-        super().__init__(f"{origin}: field {field!r}: {reason}" if field else f"{origin}: {reason}")
-        self.origin = origin
-        self.field = field
-        self.reason = reason
-
-
-class DatabaseError(HrpcError):
-    """A database cannot be used. `origin` is where its settings stand, when it is known."""
-
-    origin: str | None = None
-
-
-class DatabaseUnavailable(DatabaseError):
-    """A database is away, or does not answer in time. A call that ends with this error answers UNAVAILABLE."""
-
-
-class PoolTimeout(DatabaseUnavailable):
-    """Every connection of a pool stayed in use for as long as a caller may wait."""
-
-
-class DatabaseRefused(DatabaseError):
-    """A database was reached but does not let us in: wrong user, password or database name."""
-
-
 class UniqueIdError(HrpcError):
     """No unique id can be made now, because two could become the same. A call that ends with it answers UNAVAILABLE."""
 
@@ -302,34 +156,10 @@ class MetricError(HrpcError, ValueError):
     """A metric that was registered or used in a way that cannot be."""
 
 
-class ServiceError(HrpcError):
-    """A service cannot be called."""
+def _named_as_they_are_caught() -> None:
+    for error in tuple(globals().values()):
+        if isinstance(error, type) and issubclass(error, HrpcError) and not issubclass(error, CallError):
+            error.__module__ = __name__  # what tracebacks and spans tell
 
 
-class ServiceNotFound(ServiceError):
-    """No instance of the service passes its checks, or the token may not read it."""
-
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(f"[{name}] not found or no permission to read{hint}")
-        self.name = name
-
-
-class BreakerOpen(ServiceError, grpc.aio.AioRpcError):
-    """A call was not made, because too many have failed; see `hrpc.with_circuit_breaker`.
-
-    `name` is what was not called, and `retry_after` says after how many seconds it is tried again. It is also a
-    ``grpc.aio.AioRpcError`` with the code UNAVAILABLE.
-    """
-
-    def __init__(self, name: str, retry_after: float) -> None:
-        no_metadata = grpc.aio.Metadata()
-        text = f"{name}: not called for another {retry_after:.1f} s, because too many calls have failed"
-        grpc.aio.AioRpcError.__init__(self, grpc.StatusCode.UNAVAILABLE, no_metadata, no_metadata, text)
-        self.name = name
-        self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        return self.details() or ""
-
-    def __reduce__(self) -> tuple[type[BreakerOpen], tuple[str, float]]:
-        return BreakerOpen, (self.name, self.retry_after)
+_named_as_they_are_caught()
