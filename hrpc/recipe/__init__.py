@@ -1,1 +1,5 @@
-"""What the recipes for databases and message queues are made of: settings, the servers that these name, TLS to them."""
+"""What databases and message queues are opened from: settings, the servers that these name, TLS to them."""
+
+from hrpc.recipe.recipe import Recipe
+
+__all__ = ["Recipe"]
