@@ -21,6 +21,7 @@ from hrpc_sidecar.events import ConnectionEvent
 from hrpc_sidecar.node import App, Kernel, Service, ServiceNode, ServiceOptions, method_paths
 from hrpc_sidecar.plugin import Sidecar, status, with_sidecar
 from hrpc_sidecar.runner import Runner
+from hrpc_sidecar.settings import SidecarOptions, SidecarSettings
 from hrpc_sidecar.status import Status
 from hrpc_sidecar.watch import WatchSource
 
@@ -41,6 +42,8 @@ __all__ = [
     "Sidecar",
     "SidecarApiError",
     "SidecarError",
+    "SidecarOptions",
+    "SidecarSettings",
     "Status",
     "WatchError",
     "WatchEventParseError",

@@ -6,68 +6,38 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from loguru import logger
 
 import hrpc
 from hrpc import metrics
-from hrpc.option import checks
 from hrpc.plugin import Announced, Plugin, Slot, option, provide
 from hrpc_sidecar import place
 from hrpc_sidecar.agent import Agent
 from hrpc_sidecar.errors import SidecarError
 from hrpc_sidecar.node import App, Service, ServiceOptions
 from hrpc_sidecar.rotation import RotatingClient
-from hrpc_sidecar.runner import OnError
+from hrpc_sidecar.settings import OPTION, SidecarOptions, SidecarSettings
 from hrpc_sidecar.status import Status, error_kind
 
-_OPTION = "hrpc_sidecar.with_sidecar"
 
-
-def with_sidecar(
-    base_url: str = place.DEFAULT_BASE_URL,
-    *,
-    watch_url: str | None = None,
-    app_id: str | None = None,
-    namespace: str = "default",
-    type: str = "svc",
-    cluster_domain: str = "cluster.local",
-    request_timeout: float = 3.0,
-    reconnect_interval: float = 1.0,
-    idle_limit: float | None = 60.0,
-    fail_fast: bool = False,
-    beside_consul: bool = False,
-    on_error: OnError | None = None,
-) -> hrpc.Option:
+def with_sidecar(base_url: str = place.DEFAULT_BASE_URL, **settings: Unpack[SidecarOptions]) -> hrpc.Option:
     """Registers the server with the sidecar-agent of this machine, instead of with Consul.
 
     Consul, where `hrpc.with_consul` names one, is then for configuration and discovery only; with `beside_consul` the
-    server registers there as well. `app_id` is the name of the server unless given. The times are in seconds, as those
-    of `Agent`. A start waits for the registration; when the agent does not take it, the start fails with `fail_fast`
-    after `request_timeout`, and otherwise goes on at once: the service is registered when the agent takes it.
+    server registers there as well. A start waits for the registration; when the agent does not take it, the start fails
+    with `fail_fast` after `request_timeout`, and otherwise goes on at once: the service is registered when the agent
+    takes it.
 
     ::
 
         hrpc.new_server(hrpc.with_server_name("orders"), hrpc_sidecar.with_sidecar())
+        hrpc_sidecar.with_sidecar("http://127.0.0.1:15011", reconnect_interval=0.5, idle_limit=None, fail_fast=True)
 
-    Raises `hrpc.errors.OptionError`.
+    The settings and their defaults are those of `SidecarSettings`. Raises `hrpc.errors.OptionError`.
     """
-    sidecar = Sidecar(
-        base_url,
-        watch_url=watch_url,
-        app_id=app_id,
-        namespace=namespace,
-        type=type,
-        cluster_domain=cluster_domain,
-        request_timeout=request_timeout,
-        reconnect_interval=reconnect_interval,
-        idle_limit=idle_limit,
-        fail_fast=fail_fast,
-        beside_consul=beside_consul,
-        on_error=on_error,
-    )
-    return option(_OPTION, sidecar)
+    return option(OPTION, Sidecar(base_url, **settings))
 
 
 class Sidecar(Plugin):
@@ -75,42 +45,13 @@ class Sidecar(Plugin):
 
     name = "hrpc-sidecar"
 
-    def __init__(
-        self,
-        base_url: str = place.DEFAULT_BASE_URL,
-        *,
-        watch_url: str | None = None,
-        app_id: str | None = None,
-        namespace: str = "default",
-        type: str = "svc",
-        cluster_domain: str = "cluster.local",
-        request_timeout: float = 3.0,
-        reconnect_interval: float = 1.0,
-        idle_limit: float | None = 60.0,
-        fail_fast: bool = False,
-        beside_consul: bool = False,
-        on_error: OnError | None = None,
-    ) -> None:
+    def __init__(self, base_url: str = place.DEFAULT_BASE_URL, **settings: Unpack[SidecarOptions]) -> None:
         """As `with_sidecar`."""
-        self._settings: dict[str, Any] = {
-            "base_url": place.base_url(base_url),
-            "watch_url": place.watch_url(watch_url, base_url),
-            "request_timeout": checks.seconds(_OPTION, "request_timeout", request_timeout, 0.01),
-            "reconnect_interval": checks.seconds(_OPTION, "reconnect_interval", reconnect_interval, 0.001),
-            "idle_limit": None if idle_limit is None else checks.seconds(_OPTION, "idle_limit", idle_limit, 0.01),
-        }
-        self._service = {
-            "namespace": checks.text(_OPTION, "namespace", namespace),
-            "type": checks.text(_OPTION, "type", type),
-            "cluster_domain": checks.text(_OPTION, "cluster_domain", cluster_domain),
-        }
-        self._app_id = None if app_id is None else checks.text(_OPTION, "app_id", app_id)
-        self._fail_fast = fail_fast
-        self._on_error = on_error
+        self._settings = SidecarSettings(base_url, **settings)
         self._agent: Agent | None = None
         self._failed = asyncio.Event()
         self._told: set[str] = set()
-        self.options = () if beside_consul else (hrpc.Option(_OPTION, {"registers": False}),)
+        self.options = () if self._settings.beside_consul else (hrpc.Option(OPTION, {"registers": False}),)
         self.debug_pages = {"sidecar": self._report}
 
     def status(self) -> Status:
@@ -122,15 +63,19 @@ class Sidecar(Plugin):
         """Keeps the service registered; at the end has the agent drain it. It is deregistered after the last call."""
         self._failed = asyncio.Event()
         self._told.clear()
-        base_url, timeout = self._settings["base_url"], self._settings["request_timeout"]
-        client = RotatingClient(base_url, timeout, server.grace)
+        settings = self._settings
+        client = RotatingClient(settings.base_url, settings.request_timeout, server.grace)
         agent = self._agent = Agent(
             self._options(server),
             client=client,
             services=server.methods,
             on_error=self._tell,
             on_registered=self._registered,
-            **self._settings,
+            base_url=settings.base_url,
+            watch_url=settings.watch_url,
+            request_timeout=settings.request_timeout,
+            reconnect_interval=settings.reconnect_interval,
+            idle_limit=settings.idle_limit,
         )
         self._measure()
         # Also when the start fails: a request that timed out may have been carried out.
@@ -145,24 +90,32 @@ class Sidecar(Plugin):
             await self._drain(agent, server.drain_delay + server.grace)
 
     def _options(self, server: Announced) -> ServiceOptions:
+        settings = self._settings
         return ServiceOptions(
             app=App(
-                id=self._app_id or server.name,
+                id=settings.app_id or server.name,
                 name=server.name,
                 instance_id=server.id,
                 env=server.environment,
                 # Agents refuse a service that has none.
                 version=server.version or "unknown",
             ),
-            service=Service(name=server.name, port=server.port, weight=server.weight, **self._service),
+            service=Service(
+                name=server.name,
+                port=server.port,
+                weight=server.weight,
+                namespace=settings.namespace,
+                type=settings.type,
+                cluster_domain=settings.cluster_domain,
+            ),
             managed_port=server.health_port or 0,
         )
 
     async def _begin(self, agent: Agent) -> None:
         registered = asyncio.create_task(agent.controller.registered())
         failed = asyncio.create_task(self._failed.wait())
-        limit: float = self._settings["request_timeout"]
-        waits: list[asyncio.Future[Any]] = [registered] if self._fail_fast else [registered, failed]
+        limit = self._settings.request_timeout
+        waits: list[asyncio.Future[Any]] = [registered] if self._settings.fail_fast else [registered, failed]
         try:
             await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -170,8 +123,8 @@ class Sidecar(Plugin):
             failed.cancel()
         if agent.status().registered:
             return
-        where = self._settings["base_url"]
-        if self._fail_fast:
+        where = self._settings.base_url
+        if self._settings.fail_fast:
             why = agent.controller.error or "it has sent no event"
             raise SidecarError(f"the sidecar-agent at {where} has not taken the registration within {limit:g} s: {why}")
         logger.warning("sidecar-agent: {!r} is registered when the one at {} takes it", agent.node.name, where)
@@ -191,8 +144,8 @@ class Sidecar(Plugin):
             # Once for each outage: it is tried again every second.
             self._told.add(kind)
             logger.error("sidecar-agent: the service may be missing there, it is tried again and again: {}", error)
-        if self._on_error is not None:
-            self._on_error(error)
+        if self._settings.on_error is not None:
+            self._settings.on_error(error)
 
     async def _drain(self, agent: Agent, grace_period: float) -> None:
         try:
@@ -220,7 +173,7 @@ class Sidecar(Plugin):
     async def _report(self, _: Mapping[str, str]) -> Mapping[str, Any]:
         if hrpc.worker() is not None:
             return {"note": "the master of this worker is registered with the sidecar-agent"}
-        return {"watch_url": self._settings["watch_url"], **self.status().as_dict()}
+        return {"watch_url": self._settings.watch_url, **self.status().as_dict()}
 
 
 async def _maintained(agent: Agent, client: RotatingClient, reason: str | None) -> None:

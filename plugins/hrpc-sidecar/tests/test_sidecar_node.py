@@ -20,7 +20,7 @@ from hrpc_sidecar import (
     Service,
     ServiceNode,
     ServiceOptions,
-    Sidecar,
+    SidecarSettings,
     WatchSource,
     WatchUrlRequired,
     method_paths,
@@ -142,14 +142,10 @@ def test_the_defaults_are_those_of_the_agents() -> None:
     assert source.watch_url == "http://127.0.0.1:15010/watch"
     assert client._base_url == "http://127.0.0.1:15010"
     assert (source._interval, source._timeout, client._timeout) == (1.0, 3.0, 3.0)
-    settings = Sidecar()._settings
-    assert settings.pop("idle_limit") == 60
-    assert settings == {
-        "base_url": "http://127.0.0.1:15010",
-        "watch_url": "http://127.0.0.1:15010/watch",
-        "request_timeout": 3.0,
-        "reconnect_interval": 1.0,
-    }
+    settings = SidecarSettings()
+    assert (settings.base_url, settings.watch_url) == (client._base_url, source.watch_url)
+    assert (settings.request_timeout, settings.reconnect_interval) == (client._timeout, source._interval)
+    assert settings.idle_limit == source._idle_limit == 60
 
 
 @pytest.mark.parametrize(
