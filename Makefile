@@ -50,7 +50,7 @@ proto: $(INSTALLED) ## generate the code of the protos of examples, benchmarks a
 	@sed -i.bak -e '/^from .* as _runtime_version$$/d' -e '/^_runtime_version/,/^)$$/d' $(OWN_PROTOS:.proto=_pb2.py)
 	@rm -f $(OWN_PROTOS:.proto=_pb2.py.bak)
 
-services: $(INSTALLED) ## Consul, MySQL and Redis on their usual ports until Ctrl-C
+services: $(INSTALLED) ## Consul, MySQL, Redis and RabbitMQ on their usual ports until Ctrl-C
 	@BIN=$(BIN) scripts/run-services
 
 servers: ## install Consul, MariaDB, Redis, RabbitMQ and Chromium where they are missing (Debian, Ubuntu; as root)

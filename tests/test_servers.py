@@ -23,6 +23,7 @@ import redis
 from hrpc.testing.servers import (
     ConsulServer,
     MySQLServer,
+    RabbitMQServer,
     RedisServer,
     Server,
     ServerFailed,
@@ -271,24 +272,31 @@ def test_a_server_that_cannot_start_says_why(launch: Any) -> None:
         launch(lambda: consul_server({"no_such_setting": 1}))
 
 
-def test_the_services_for_development_store_the_settings_of_the_databases(
-    launch: Any, mariadb: MySQLServer, redis_server: RedisServer
+def test_the_services_for_development_store_the_settings_of_what_a_service_connects_to(
+    launch: Any, mariadb: MySQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer
 ) -> None:
     consul = launch(consul_server)
 
-    store_settings(consul, mariadb, redis_server)
+    def stored(key: str) -> Any:
+        with urllib.request.urlopen(f"http://{consul.address}/v1/kv/development/{key}?raw", timeout=5) as answer:
+            return json.load(answer)
 
-    stored = "http://" + consul.address + "/v1/kv/development/databases/"
-    with urllib.request.urlopen(stored + "mysql?raw", timeout=5) as mysql:
-        assert json.load(mysql) == {
-            "address": "127.0.0.1",
-            "port": mariadb.port,
-            "username": mariadb.username,
-            "password": mariadb.password,
-            "dbname": mariadb.database,
-        }
-    with urllib.request.urlopen(stored + "redis?raw", timeout=5) as stored_redis:
-        assert json.load(stored_redis) == {"address": "127.0.0.1", "port": redis_server.port, "db": 0}
+    store_settings(consul, mariadb, redis_server, rabbitmq_server)
+
+    assert stored("databases/mysql") == {
+        "address": "127.0.0.1",
+        "port": mariadb.port,
+        "username": mariadb.username,
+        "password": mariadb.password,
+        "dbname": mariadb.database,
+    }
+    assert stored("databases/redis") == {"address": "127.0.0.1", "port": redis_server.port, "db": 0}
+    assert stored("messagequeues/rabbitmq") == {
+        "address": "127.0.0.1",
+        "port": rabbitmq_server.port,
+        "username": rabbitmq_server.username,
+        "password": rabbitmq_server.password,
+    }
 
 
 @pytest.mark.parametrize(("name", "package"), [("consul", "consul"), ("mysql", "mariadb-server"), ("redis", "redis")])

@@ -1,7 +1,8 @@
-"""Consul, MySQL and Redis on their usual ports of 127.0.0.1 until Ctrl-C: ``python -m hrpc.testing.servers``.
+"""Consul, MySQL, Redis and RabbitMQ on their usual ports of 127.0.0.1 until Ctrl-C: ``python -m hrpc.testing.servers``.
 
-The settings of both databases are in Consul KV, where a server of the environment ``development`` looks for them. The
-password of MySQL is ``MYSQL_PASSWORD``, or a new one.
+The settings of all that a service connects to are in Consul KV, where a server of the environment ``development`` looks
+for them. The passwords are ``MYSQL_PASSWORD`` and ``RABBITMQ_PASSWORD``, or new ones. Without RabbitMQ on the machine,
+the others run all the same.
 """
 
 from __future__ import annotations
@@ -11,32 +12,39 @@ import os
 import signal
 import sys
 import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
 
 from hrpc.testing.servers import (
     ConsulServer,
     MySQLServer,
+    RabbitMQServer,
     RedisServer,
     ServerFailed,
     ServerMissing,
     consul_server,
     mysql_server,
+    rabbitmq_server,
     redis_server,
 )
 
 
 def main() -> None:
-    """Runs the three servers until SIGINT or SIGTERM; exits with 1 when one cannot be had."""
+    """Runs the servers until SIGINT or SIGTERM; exits with 1 when one cannot be had."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with (
-            consul_server(port=8500) as consul,
-            mysql_server(port=3306, password=os.environ.get("MYSQL_PASSWORD")) as mysql,
-            redis_server(port=6379) as redis,
-        ):
-            store_settings(consul, mysql, redis)
-            for server in (consul, mysql, redis):
-                print(f"{server.name:<7} {server.address:<16} {server.source}")
+        with ExitStack() as stack:
+            consul = stack.enter_context(consul_server(port=8500))
+            mysql = stack.enter_context(mysql_server(port=3306, password=os.environ.get("MYSQL_PASSWORD")))
+            redis = stack.enter_context(redis_server(port=6379))
+            rabbitmq = _rabbitmq(stack)
+            store_settings(consul, mysql, redis, rabbitmq)
+            for server in (consul, mysql, redis, rabbitmq):
+                if server is not None:
+                    print(f"{server.name:<8} {server.address:<16} {server.source}")
             print(f"MySQL login: user {mysql.username}, password {mysql.password}, database {mysql.database}")
+            if rabbitmq is not None:
+                print(f"RabbitMQ login: user {rabbitmq.username}, password {rabbitmq.password}, virtual host /")
             print("Ctrl-C ends them, and their data go with them.", flush=True)
             signal.pause()
     except KeyboardInterrupt:
@@ -45,22 +53,30 @@ def main() -> None:
         sys.exit(str(error))
 
 
-def store_settings(consul: ConsulServer, mysql: MySQLServer, redis: RedisServer) -> None:
-    """Writes ``development/databases/mysql`` and ``…/redis`` into Consul KV, as servers read them."""
-    settings = {
-        "mysql": {
-            "address": mysql.host,
-            "port": mysql.port,
-            "username": mysql.username,
-            "password": mysql.password,
-            "dbname": mysql.database,
-        },
-        "redis": {"address": redis.host, "port": redis.port, "db": 0},
-    }
-    for name, values in settings.items():
-        url = f"http://{consul.address}/v1/kv/development/databases/{name}"
-        request = urllib.request.Request(url, json.dumps(values).encode(), method="PUT")
-        urllib.request.urlopen(request, timeout=5).close()
+def _rabbitmq(stack: ExitStack) -> RabbitMQServer | None:
+    try:
+        return stack.enter_context(rabbitmq_server(port=5672, password=os.environ.get("RABBITMQ_PASSWORD")))
+    except ServerMissing as error:
+        print(error)  # it is large, and only hrpc-rabbitmq needs it
+        return None
+
+
+def store_settings(
+    consul: ConsulServer, mysql: MySQLServer, redis: RedisServer, rabbitmq: RabbitMQServer | None
+) -> None:
+    """Writes ``development/databases/mysql`` and the like into Consul KV, as servers read them."""
+    login = {"username": mysql.username, "password": mysql.password, "dbname": mysql.database}
+    _store(consul, "databases/mysql", {"address": mysql.host, "port": mysql.port, **login})
+    _store(consul, "databases/redis", {"address": redis.host, "port": redis.port, "db": 0})
+    if rabbitmq is not None:
+        login = {"username": rabbitmq.username, "password": rabbitmq.password}
+        _store(consul, "messagequeues/rabbitmq", {"address": rabbitmq.host, "port": rabbitmq.port, **login})
+
+
+def _store(consul: ConsulServer, name: str, values: Mapping[str, object]) -> None:
+    url = f"http://{consul.address}/v1/kv/development/{name}"
+    request = urllib.request.Request(url, json.dumps(values).encode(), method="PUT")
+    urllib.request.urlopen(request, timeout=5).close()
 
 
 if __name__ == "__main__":
