@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 class Process:
@@ -20,6 +20,7 @@ class Process:
         self._process = process
         self._lines: list[str] = []
         self._more = asyncio.Condition()
+        self._is_read = False
 
     @property
     def output(self) -> str:
@@ -38,9 +39,8 @@ class Process:
             async with self._more:
                 self._lines.append(line.decode())
                 self._more.notify_all()
-        # Its output can end a moment before its end is known, which is what `says` asks for.
-        await self._process.wait()
         async with self._more:
+            self._is_read = True
             self._more.notify_all()
 
     async def says(self, word: str) -> str:
@@ -51,7 +51,8 @@ class Process:
 
         try:
             async with asyncio.timeout(LIMIT), self._more:
-                await self._more.wait_for(lambda: line() is not None or self._process.returncode is not None)
+                # Its end can be known a moment before the last that it has printed was read.
+                await self._more.wait_for(lambda: line() is not None or self._is_read)
         except TimeoutError:
             raise TimeoutError(f"it has not printed {word!r} but:\n{self.output}") from None
         found = line()
@@ -63,8 +64,10 @@ class Process:
         self._process.send_signal(number)
 
     async def ended(self) -> int:
-        """Waits for its end; gives the exit code."""
+        """Waits for its end, and until all that it has printed is in `output`; gives the exit code."""
         async with asyncio.timeout(LIMIT):
+            async with self._more:
+                await self._more.wait_for(lambda: self._is_read)
             return await self._process.wait()
 
 
