@@ -55,9 +55,10 @@ def faulty(
     at: str,
     entering: Callable[[Sequence[Step]], None] = lambda _: None,
     told: Callable[[], None] = lambda: None,
+    limit: float | None = None,
 ) -> Callable[..., Awaitable[None]]:
     """Takes the place of ``Steps.enter_all``: the step of this name has the fault. Tells of the steps before they are
-    entered, and of the fault when its time has come."""
+    entered, and of the fault when its time has come. `limit`: seconds that this step alone has in the stop."""
     right = Steps.enter_all
 
     def with_fault(step: Step) -> Step:
@@ -68,6 +69,8 @@ def faulty(
     async def enter_all(self: Steps, steps: Sequence[Step]) -> None:
         entering(steps)
         await right(self, [with_fault(step) for step in steps])
+        if limit is not None:
+            self._entered[:] = [each._replace(limit=limit) if each.name == at else each for each in self._entered]
 
     return enter_all
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,10 @@ from tests.faulty import AtStart, AtStop, faulty, name_at_start
 from tests.server.hosting import Scripted
 from tests.server.recorded import Recorded, a_server
 
-STEP_LIMIT = 0.2
-ENDS_WITHIN = 5.0
+HANGS_FOR = 0.2
+STEP_LIMIT = 20.0
+"""Seconds that all other steps have, none of which is at fault when the machine is busy."""
+ENDS_WITHIN = 30.0
 """Seconds for one life with a fault, on a machine with much else to do."""
 KEPT = {"kept", "run"}
 """The snapshot, and the folder for sockets, which both are for the next life."""
@@ -78,7 +80,7 @@ class Whole:
             hrpc.with_services(Scripted("beside")),
             hrpc.with_post_run(lambda: None, name="after all calls"),
             hrpc.with_exit_listeners(lambda: self.happened.append("hook")),
-            hrpc.with_graceful_stop(drain_delay=0, grace=STEP_LIMIT, step_limit=STEP_LIMIT),
+            hrpc.with_graceful_stop(drain_delay=0, grace=HANGS_FOR, step_limit=STEP_LIMIT),
         )
 
     async def steps(self) -> list[Step]:
@@ -97,7 +99,8 @@ class Whole:
         before, self.happened[:] = await self.present(), []
         hanging = asyncio.Event()
         with self._monkeypatch.context() as patched:
-            patched.setattr(Steps, "enter_all", faulty(fault, at, told=hanging.set))
+            limit = HANGS_FOR if fault == "hangs" else None
+            patched.setattr(Steps, "enter_all", faulty(fault, at, told=hanging.set, limit=limit))
             async with asyncio.timeout(ENDS_WITHIN):
                 yield hanging
         assert self.happened in (["open", "hook", "close"], ["open", "close"], []), at
@@ -123,7 +126,10 @@ class Whole:
 
 def listening() -> set[str]:
     """The sockets of this process that listen, by inode."""
-    own = {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    own = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed by a thread of gRPC meanwhile
+            own.add(os.readlink(path))
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {f"socket {line[1]}" for line in table if line[3] == "0A" and f"socket:[{line[9]}]" in own}
 
@@ -182,4 +188,4 @@ async def test_a_release_that_hangs_at_any_step_is_abandoned_at_its_limit_and_al
                     async with whole.server():
                         pass
             (error,) = caught.value.exceptions
-            assert str(error).endswith(f"{step.left_as}: not done within {STEP_LIMIT:g} s, abandoned")
+            assert str(error).endswith(f"{step.left_as}: not done within {HANGS_FOR:g} s, abandoned")
