@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc.aio
@@ -23,8 +23,13 @@ async def who(request, context):
     return f"{hrpc.worker()} {os.environ.get('HRPC_WORKER')} {os.getpid()}".encode()
 
 async def hold(request, context):
+    "Holds the call for so many seconds, or until there is the file that is named."
     os.write(1, b"held\\n")
-    await asyncio.sleep(float(request))
+    if request.startswith(b"/"):
+        while not os.path.exists(request):
+            await asyncio.sleep(0.01)
+    else:
+        await asyncio.sleep(float(request))
     return b"in time"
 
 async def stop_all(request, context):
@@ -99,7 +104,7 @@ class Fleet:
     async def who(self) -> tuple[int, int]:
         """The number and the process of the worker that answers a new connection."""
         async with self.channel() as channel:
-            number, variable, pid = (await call(channel, "Who", timeout=10)).split()
+            number, variable, pid = (await call(channel, "Who", timeout=30)).split()
         assert number == variable
         return int(number), int(pid)
 
@@ -154,8 +159,8 @@ async def fleet(
             assert len(found.workers) == 2
             yield found
         finally:
-            for pid in found.seen - {found.pid}:
-                if lives(pid):
+            for pid in filter(lives, found.seen - {found.pid}):
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 

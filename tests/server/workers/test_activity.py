@@ -20,9 +20,10 @@ from hrpc.server.workers import hanging
 from hrpc.server.workers.link import Link
 from hrpc.server.workers.worker import State, Worker
 from tests.echo import call
+from tests.eventually import eventually
 from tests.server.workers.fleet import Fleet, fleet
 
-QUICK = "from hrpc.server.workers import hanging\nhanging.EVERY, hanging.LIMIT, hanging.LAST = 0.05, 0.5, 0.2\n"
+QUICK = "from hrpc.server.workers import hanging\nhanging.EVERY, hanging.LIMIT, hanging.LAST = 0.05, 1.0, 0.5\n"
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def asked(service: Fleet, command: str) -> dict[str, Any]:
 
     def ask() -> dict[str, Any]:
         with reach(pid=service.pid) as reached:
-            return reached.ask(command, timeout=10)
+            return reached.ask(command, timeout=30)
 
     return await asyncio.to_thread(ask)
 
@@ -62,7 +63,8 @@ async def test_sigusr1_has_all_workers_tell_the_log_what_they_do_also_one_whose_
 
 async def test_the_socket_of_the_master_tells_what_runs_in_all_workers(tmp_path: Path, environ: dict[str, str]) -> None:
     async with fleet(tmp_path, environ=environ) as service, service.channel() as channel:
-        held = asyncio.ensure_future(call(channel, "Hold", b"0.5"))
+        gate = tmp_path / "gate"
+        held = asyncio.ensure_future(call(channel, "Hold", bytes(gate)))
         await service.says("held")
         answer = await asked(service, "tasks")
         assert answer["ok"]
@@ -70,6 +72,7 @@ async def test_the_socket_of_the_master_tells_what_runs_in_all_workers(tmp_path:
         assert [line.split(" (")[0] for line in heads[1:]] == ["worker 1", "worker 2"]
         assert sum("1 calls in flight" in line for line in heads) == 1
         assert any("/Hold: 1 in flight" in line for line in answer["lines"])
+        gate.touch()
         assert await held == b"in time"
 
 
@@ -78,25 +81,32 @@ async def test_who_has_the_service_drain_is_told_of_the_calls_in_all_workers(
 ) -> None:
     async with fleet(tmp_path, environ=environ) as service:
         async with service.channel() as one, service.channel() as another, service.channel() as third:
-            calls = [asyncio.ensure_future(call(channel, "Hold", b"1.5")) for channel in (one, another, third)]
+            gate = tmp_path / "gate"
+            calls = [asyncio.ensure_future(call(channel, "Hold", bytes(gate))) for channel in (one, another, third)]
             await service.says("held", times=3)
             said: list[str] = []
 
             def drain() -> None:
                 with reach(pid=service.pid) as reached:
-                    said.extend(answer["text"] for answer in reached.answers("drain", timeout=20, progress=True))
+                    for answer in reached.answers("drain", timeout=60, progress=True):
+                        said.append(answer["text"])
 
-            await asyncio.to_thread(drain)
+            async def told_of_three() -> bool:
+                return "drains: 3 calls in flight" in said
+
+            draining = asyncio.create_task(asyncio.to_thread(drain))
+            await eventually(told_of_three)
+            gate.touch()
+            await draining
             assert await asyncio.gather(*calls) == [b"in time"] * 3
         assert await service.ended() == 0
-    assert "drains: 3 calls in flight" in said
 
 
 async def test_a_worker_that_does_not_go_on_is_killed_and_another_one_takes_its_place(tmp_path: Path) -> None:
     async with fleet(tmp_path, before=QUICK) as service:
         stopped = service.workers[0]
         os.kill(stopped, signal.SIGSTOP)
-        await service.process.says("hangs: no answer within 0.5 s")
+        await service.process.says("hangs: no answer within 1 s")
         await service.become(without=stopped)
         assert sorted(await service.all_answer()) == [1, 2]
         service.process.send(signal.SIGTERM)
@@ -108,7 +118,7 @@ async def test_a_worker_whose_event_loop_is_blocked_tells_where_before_it_is_kil
         blocked = asyncio.ensure_future(call(channel, "Block", b"60"))
         with pytest.raises(grpc.aio.AioRpcError):
             await blocked
-        await service.process.says("hangs: no answer within 0.5 s")
+        await service.process.says("hangs: no answer within 1 s")
         assert "service.py" in await service.process.says(" block")
         await service.process.says("it was ended by SIGKILL; another one begins")
 
@@ -128,6 +138,6 @@ async def test_a_worker_that_answers_the_last_question_does_not_hang(monkeypatch
     worker = Worker(1, 0)
     worker.link = cast(Link, Line())
     worker.enter(State.READY)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await hanging.hangs(worker)
     assert asked == [hanging.LIMIT, hanging.LAST] * 2

@@ -148,7 +148,11 @@ async def test_a_switch_that_one_worker_closes_is_closed_in_all_and_in_those_to_
 
         await eventually(closed)
         assert (await probed(service, "readiness"))[1]["switch"] == "closed: no more for now"
-        assert set((await of_grpc(service)).values()) == {health_pb2.HealthCheckResponse.NOT_SERVING}
+
+        async def all_closed() -> bool:
+            return set((await of_grpc(service)).values()) == {health_pb2.HealthCheckResponse.NOT_SERVING}
+
+        await eventually(all_closed)
         service.process.send(signal.SIGHUP)
         await service.says("replaced: ")
         assert set((await of_grpc(service)).values()) == {health_pb2.HealthCheckResponse.NOT_SERVING}

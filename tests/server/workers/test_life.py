@@ -69,7 +69,7 @@ async def test_no_call_that_a_worker_has_begun_is_lost_when_workers_are_replaced
             number = str(next(numbers))
             # One that is refused, as no other instance is there, has not begun.
             with suppress(grpc.aio.AioRpcError):
-                answered.add((await call(channel, "Work", number.encode(), timeout=10)).decode())
+                answered.add((await call(channel, "Work", number.encode(), timeout=30)).decode())
 
     stopped = asyncio.Event()
     async with fleet(tmp_path, engine=engine, before=work, methods="Work=work") as service, AsyncExitStack() as stack:
@@ -189,7 +189,7 @@ async def test_lines_of_several_workers_stay_whole(tmp_path: Path) -> None:
     async with fleet(tmp_path, before=before, methods="Many=many") as service:
         async with AsyncExitStack() as stack:
             channels = [await stack.enter_async_context(service.channel()) for _ in range(6)]
-            await asyncio.gather(*(call(channel, "Many", timeout=20) for channel in channels))
+            await asyncio.gather(*(call(channel, "Many", timeout=60) for channel in channels))
         await service.says('xxx"', times=1200)
         service.process.send(signal.SIGTERM)
         assert await service.ended() == 0
@@ -207,7 +207,7 @@ async def test_a_service_is_one_in_consul(tmp_path: Path, engine: str) -> None:
 
 async def _one_in_consul(tmp_path: Path, engine: str, devconsul: DevConsul) -> None:
     consul = f'hrpc.with_consul(Consul(address="{devconsul.address}"))'
-    stop = "hrpc.with_graceful_stop(drain_delay=1.0)"
+    stop = "hrpc.with_graceful_stop(drain_delay=20)"
     async with fleet(tmp_path, consul, stop, "hrpc.with_health_check(port=0)", engine=engine) as service:
         entries = await listed(devconsul.address)
         assert [entry["Service"]["Port"] for entry in entries] == [service.port]
@@ -220,6 +220,7 @@ async def _one_in_consul(tmp_path: Path, engine: str, devconsul: DevConsul) -> N
 
             await eventually(left)
             calls.end()
+        service.process.send(signal.SIGTERM)  # nobody has to notice any more
         assert await service.ended() == 0
         assert not calls.failed
 

@@ -18,6 +18,15 @@ from tests.service.calls.fleet import fleet as others
 ENGINES = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 
+def gated(folder: Path) -> str:
+    """The source of a step that waits while there is a file ``gate``."""
+    return (
+        "import pathlib\n"
+        f"GATE = pathlib.Path({str(folder / 'gate')!r})\n"
+        "async def wait_for_gate():\n    while GATE.exists(): await asyncio.sleep(0.01)\n"
+    )
+
+
 async def replaced(service: Fleet, before: list[int]) -> None:
     """Waits until all of these have gone, and two others serve."""
 
@@ -96,8 +105,9 @@ async def test_a_worker_that_gets_a_signal_by_itself_is_replaced(tmp_path: Path)
 
 
 async def test_the_stop_may_come_while_workers_are_replaced(tmp_path: Path) -> None:
-    async with fleet(tmp_path) as service:
+    async with fleet(tmp_path, "hrpc.with_pre_run(lambda: wait_for_gate())", before=gated(tmp_path)) as service:
         assert service.workers
+        (tmp_path / "gate").touch()
         service.process.send(signal.SIGHUP)
 
         async def three() -> bool:
@@ -110,12 +120,7 @@ async def test_the_stop_may_come_while_workers_are_replaced(tmp_path: Path) -> N
 
 
 async def test_the_old_worker_may_die_while_its_follower_starts(tmp_path: Path) -> None:
-    before = (
-        "import pathlib\n"
-        f"GATE = pathlib.Path({str(tmp_path / 'gate')!r})\n"
-        "async def wait_for_gate():\n    while GATE.exists(): await asyncio.sleep(0.01)\n"
-    )
-    async with fleet(tmp_path, "hrpc.with_pre_run(lambda: wait_for_gate())", before=before) as service:
+    async with fleet(tmp_path, "hrpc.with_pre_run(lambda: wait_for_gate())", before=gated(tmp_path)) as service:
         numbers = await service.all_answer()
         (tmp_path / "gate").touch()
         service.process.send(signal.SIGHUP)
