@@ -24,7 +24,7 @@ def test_a_beat_is_a_sign_of_life_for_15_seconds(tmp_path: Path) -> None:
     path = tmp_path / "job"
     assert not heartbeat.is_alive(str(path))
     assert heartbeat.is_alive(beat(path, 0))
-    assert heartbeat.is_alive(beat(path, 12))
+    assert heartbeat.is_alive(beat(path, 10))
     assert not heartbeat.is_alive(beat(path, 17))
     assert not heartbeat.is_alive(beat(path, -60))
     path.write_text("what is no number")

@@ -103,12 +103,12 @@ async def test_readiness_names_the_part_that_is_away_and_liveness_does_not_mind(
 async def test_a_part_that_is_silent_fails_at_its_limit_and_many_probes_ask_it_once(
     free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hrpc.health.state.PART_LIMIT", 0.2)
+    monkeypatch.setattr("hrpc.health.state.PART_LIMIT", 1.0)
     database = Database()
     async with a_server(free_port, hrpc.with_databases(database)):
         database.silent = True
         answers = await asyncio.gather(*(get(free_port, "/healthx/readiness") for _ in range(20)))
-        assert {(status, body["parts"]["ledger"]) for status, body in answers} == {(503, "no answer within 0.2 s")}
+        assert {(status, body["parts"]["ledger"]) for status, body in answers} == {(503, "no answer within 1 s")}
         assert database.pings == 1
 
 
@@ -156,11 +156,11 @@ async def test_the_grpc_health_service_answers_for_the_server_and_each_of_its_se
 
 
 async def test_a_watch_is_told_of_the_stop_and_does_not_hold_it_up(free_port: int) -> None:
-    async with a_server(free_port, hrpc.with_graceful_stop(grace=30)) as server:
+    async with a_server(free_port, hrpc.with_graceful_stop(grace=60)) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             watches = [health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()) for _ in range(20)]
             assert [(await watch.read()).status for watch in watches] == [SERVING] * 20
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await server.stop()
             assert {(await watch.read()).status for watch in watches} == {NOT_SERVING}
 
@@ -231,7 +231,7 @@ async def test_while_it_starts_startup_says_in_which_step_it_is_and_which_are_do
 
     def asked() -> dict[str, Any]:
         with reach("probed") as reached:
-            return reached.ask("startup", timeout=5)
+            return reached.ask("startup", timeout=30)
 
     async def run() -> None:
         async with a_server(free_port, hrpc.with_pre_run(warm, name="warm")):
@@ -242,7 +242,7 @@ async def test_while_it_starts_startup_says_in_which_step_it_is_and_which_are_do
     await warming.wait()
     status, body = await get(free_port, "/healthx/startup")
     assert status == 503
-    assert re.fullmatch(r"server: starting: \[step \d+/\d+\] warm, for 0\.\d s", body["msg"])
+    assert re.fullmatch(r"server: starting: \[step \d+/\d+\] warm, for \d+\.\d s", body["msg"])
     assert next(iter(body["steps"])) == "control"
     assert "warm" not in body["steps"]
     answer = await asyncio.to_thread(asked)
