@@ -43,7 +43,7 @@ class Load:
         while not self._ended.is_set():
             began = time.monotonic()
             try:
-                await call(channel, method, timeout=10)
+                await call(channel, method, timeout=30)
             except grpc.aio.AioRpcError as error:
                 self.failed[f"{error.code().name}: {error.details()}"] += 1
             else:

@@ -27,7 +27,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-async def asked(command: str, timeout: float = 5.0, **arguments: Any) -> dict[str, Any]:
+async def asked(command: str, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
         with reach() as reached:
             return reached.ask(command, timeout=timeout, **arguments)
@@ -65,7 +65,7 @@ async def test_several_answers_come_one_by_one_each_as_soon_as_it_is_known() -> 
     control.on("progress", progress)
     async with control.opened():
         with await asyncio.to_thread(reach, "orders", os.getpid()) as reached:
-            answers = reached.answers("progress", timeout=5)
+            answers = reached.answers("progress", timeout=30)
             following: Callable[[], Any] = partial(next, answers, None)
             assert await asyncio.to_thread(following) == {"step": 1}
             told.set()
@@ -132,9 +132,9 @@ async def test_the_end_of_the_server_ends_answers_and_waits_for_nobody() -> None
     control = Control("orders")
     control.on("wait", for_ever)
     with ExitStack() as stack:
-        async with asyncio.timeout(5), control.opened():
+        async with asyncio.timeout(30), control.opened():
             reached = stack.enter_context(await asyncio.to_thread(reach))
-            answers = reached.answers("wait", timeout=5)
+            answers = reached.answers("wait", timeout=30)
             await asyncio.to_thread(next, answers)
         assert await asyncio.to_thread(next, answers, None) is None
 

@@ -75,7 +75,7 @@ async def test_both_versions_are_answered_and_an_open_question_does_not_hold_the
             assert SERVICE in {service.name for service in answer.list_services_response.service}
             began = time.monotonic()
             await server.stop()
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
             assert await call.read() is grpc.aio.EOF
             assert await call.code() is grpc.StatusCode.OK
 

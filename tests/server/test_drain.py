@@ -24,7 +24,7 @@ async def test_running_calls_end_within_the_grace_and_new_ones_are_refused() -> 
         stopping = asyncio.create_task(server.stop())
         while True:
             try:
-                await call(channel, "Echo", timeout=1)
+                await call(channel, "Echo", timeout=30)
             except grpc.aio.AioRpcError as error:
                 # What arrives while gRPC's core shuts down is cancelled by it before any handler sees it.
                 assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

@@ -35,7 +35,7 @@ async def test_all_are_set_up_before_any_runs_and_released_after_every_run_has_r
     assert happened == ["open", "one setup", "two setup"]
     slow.set()
     await starting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await one.runs.wait()
         await two.runs.wait()
     await server.stop()
@@ -69,7 +69,7 @@ async def test_a_service_that_stops_the_server_waits_for_nobody_who_waits_for_it
         await server.stop()
 
     server = a_server(hosting(Scripted("one", does={stage: stops})))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if stage == "setup":
             with pytest.raises(NotRunning, match="was stopped while it started"):
                 await server.__aenter__()
@@ -101,7 +101,7 @@ async def test_shutdown_may_be_asked_for_at_any_time_from_any_thread_and_is_awai
         for thread in asking:
             thread.join()
         elsewhere = asyncio.to_thread(asyncio.run, server.wait_for_shutdown())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.gather(elsewhere, server.wait_for_shutdown())
         assert server._running is not None
         assert not server._running.parts.hurry.is_set()

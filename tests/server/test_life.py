@@ -14,6 +14,7 @@ import pytest
 import hrpc
 from hrpc import _runtime, life, listener
 from hrpc.errors import AlreadyRunning, HrpcError, NotRunning, StartError, StepTimeout, StopError
+from hrpc.testing.servers import reserved_port
 from tests.echo import add_echo, call
 from tests.server.recorded import LOCAL, Recorded, a_server
 
@@ -132,15 +133,15 @@ async def test_a_hook_that_hangs_is_abandoned_at_its_limit_and_named() -> None:
 
     began = time.monotonic()
     with pytest.raises(StopError) as caught:
-        async with a_server(hrpc.with_graceful_stop(step_limit=0.1)):
+        async with a_server(hrpc.with_graceful_stop(step_limit=0.5)):
             life.when_exit(hangs)
             life.when_exit(blocks)
     release.set()
     assert blocked.is_set()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert all(isinstance(error, StepTimeout) for error in caught.value.exceptions)
-    assert re.search(r"blocks: not done within 0.1 s", str(caught.value.exceptions[0]))
-    assert re.search(r"hangs: not done within 0.1 s", str(caught.value.exceptions[1]))
+    assert re.search(r"blocks: not done within 0.5 s", str(caught.value.exceptions[0]))
+    assert re.search(r"hangs: not done within 0.5 s", str(caught.value.exceptions[1]))
 
 
 async def test_hooks_can_use_the_pools() -> None:
@@ -181,10 +182,10 @@ async def test_a_release_that_hangs_is_abandoned_and_the_next_ones_go_on() -> No
     first = Recorded(happened, name="first")
     hanging = Recorded(happened, hangs_at="close", name="hanging")
     with pytest.raises(StopError) as caught:
-        async with a_server(hrpc.with_databases(first, hanging), hrpc.with_graceful_stop(step_limit=0.1)):
+        async with a_server(hrpc.with_databases(first, hanging), hrpc.with_graceful_stop(step_limit=0.5)):
             pass
     assert [str(error) for error in caught.value.exceptions] == [
-        "[step 7/10] hanging: not done within 0.1 s, abandoned"
+        "[step 7/10] hanging: not done within 0.5 s, abandoned"
     ]
     assert happened == ["open", "open", "close", "close"]
 
@@ -218,26 +219,19 @@ async def test_a_life_that_its_loop_cancels_releases_everything_and_ends_as_canc
 
 async def test_a_failed_start_leaves_no_port_open(free_port: int) -> None:
     happened: list[str] = []
-    with listener.bind("test", "127.0.0.1", free_port, "") as taken:
+    with listener.bind("test", "127.0.0.1", free_port, "") as taken, reserved_port() as health:
         taken.listen()
-        health = taken_port()
         options = (hrpc.with_listen_port(free_port, host="127.0.0.1"), hrpc.with_health_check(health))
         with pytest.raises(StartError, match=rf"bind: gRPC: 127.0.0.1:{free_port} is in use .* hrpc.with_listen_port"):
             async with a_server(hrpc.with_databases(Recorded(happened)), *options):
                 pass
-    assert happened == ["open", "close"]
-    listener.unused("test", "127.0.0.1", health, "")
-
-
-def taken_port() -> int:
-    """A port that was free a moment ago."""
-    with listener.bind("test", "127.0.0.1", 0, "") as sock:
-        return int(sock.getsockname()[1])
+        assert happened == ["open", "close"]
+        listener.unused("test", "127.0.0.1", health, "")
 
 
 def test_two_servers_run_in_two_event_loops_side_by_side() -> None:
     names: dict[str, str] = {}
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=60)
 
     def one(name: str) -> None:
         async def main() -> None:
@@ -260,8 +254,8 @@ def test_two_servers_run_in_two_event_loops_side_by_side() -> None:
 
 
 async def test_stop_from_a_background_task_asks_for_it_and_does_not_wait_for_itself() -> None:
-    server = a_server(hrpc.with_graceful_stop(step_limit=30))
-    async with asyncio.timeout(10):
+    server = a_server(hrpc.with_graceful_stop(step_limit=60))
+    async with asyncio.timeout(30):
         async with server:
             quitting = hrpc.go(server.stop())
             assert server._life is not None
@@ -294,7 +288,7 @@ async def test_whatever_a_hook_raises_is_reported_at_once(raised: BaseException,
         raise raised
 
     with pytest.raises(StopError) as caught:
-        async with asyncio.timeout(5), a_server(hrpc.with_graceful_stop(step_limit=30)):
+        async with asyncio.timeout(30), a_server(hrpc.with_graceful_stop(step_limit=60)):
             life.when_exit(in_a_thread if in_thread else in_the_loop)
     (error,) = caught.value.exceptions
     assert isinstance(error, RuntimeError)

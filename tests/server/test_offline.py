@@ -26,9 +26,11 @@ from tests import agent
 from tests.consul.scripted import scripted
 from tests.echo import add_echo, call
 from tests.elsewhere import elsewhere
-from tests.eventually import eventually
+from tests.eventually import eventually, soon
 
 AGED = 3 * 3600.0
+LITTLE = 20.0
+"""Seconds that a start takes less than where Consul is away, on a busy machine; waiting for Consul takes 60."""
 
 
 @pytest.fixture
@@ -88,13 +90,13 @@ async def test_a_service_starts_and_works_without_consul_and_says_how_old_its_da
     own_consul: ConsulServer, path: Path, told: list[str]
 ) -> None:
     """Consul being down stops neither the start nor the serving."""
-    consul = Consul(address=own_consul.address)
+    consul = Consul(address=own_consul.address, timeout=60.0)
     async with users_and_a_snapshot(own_consul, path) as address:
         await asyncio.to_thread(own_consul.kill)
         began = time.monotonic()
         upstreams = hrpc.with_upstreams("users", "unheard-of")
         async with a_server("caller", consul, hrpc.with_snapshot(path), upstreams, hrpc.with_metrics(0)) as server:
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < LITTLE
             assert server.health_port
             assert (await asyncio.to_thread(agent.get, f"127.0.0.1:{server.health_port}", "/healthx/readiness"))[
                 "data"
@@ -112,9 +114,7 @@ async def test_a_service_starts_and_works_without_consul_and_says_how_old_its_da
                 service.get("unheard-of")
 
             await asyncio.to_thread(own_consul.start)
-            back = time.monotonic()
-            await eventually(lambda: listed(own_consul, "caller"))
-            assert time.monotonic() - back < 2
+            await soon(lambda: listed(own_consul, "caller"), 2)
             await agent.store(own_consul.address, "development/limit", "21")
 
             async def confirmed() -> bool:
@@ -125,6 +125,12 @@ async def test_a_service_starts_and_works_without_consul_and_says_how_old_its_da
 
 async def listed(consul: ConsulServer, name: str) -> bool:
     return len(await agent.instances(consul.address, name)) == 1
+
+
+async def has_one(name: str) -> bool:
+    with suppress(ServiceNotFound, ConsulUnreachable):
+        return bool(service.get(name).endpoint)
+    return False
 
 
 async def gauge(server: hrpc.Server, name: str) -> float | None:
@@ -148,10 +154,8 @@ async def test_a_first_watch_that_fails_heals_when_consul_comes(own_consul: Cons
         with pytest.raises(ConsulUnreachable):
             configs.get("limit")
         await asyncio.to_thread(own_consul.start)
-        back = time.monotonic()
-        await eventually(lambda: listed(own_consul, "early"))
-        await service.ready("early")
-        assert time.monotonic() - back < 2
+        await soon(lambda: listed(own_consul, "early"), 2)
+        await soon(lambda: has_one("early"), 2)
 
         async def has_limit() -> bool:
             with suppress(ConsulUnreachable):  # until its watch has asked again
@@ -234,13 +238,13 @@ async def test_an_agent_that_is_silent_delays_a_start_from_a_snapshot_by_little(
     async with users_and_a_snapshot(consul, path):
         pass
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
-        away = Consul(address=f"127.0.0.1:{silent.getsockname()[1]}", timeout=30.0)
+        away = Consul(address=f"127.0.0.1:{silent.getsockname()[1]}", timeout=60.0)
         began = time.monotonic()
         server = a_server("caller", away, hrpc.with_snapshot(path), hrpc.with_upstreams("users"))
-        async with asyncio.timeout(10), server:
+        async with server:
             assert service.get("users").endpoint
             assert configs.get("limit") == "20"
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < LITTLE
             assert server._life is not None
 
 

@@ -56,23 +56,23 @@ async def test_pools_are_open_in_steps_and_calls_are_answered_only_in_between() 
     database = Recorded(happened)
     server = a_server(hrpc.with_databases(database))
 
-    async def answered() -> bool:
+    async def answered(within: float) -> bool:
         async with grpc.aio.insecure_channel(server.address) as channel:
             try:
-                await call(channel, "Echo", timeout=0.2)
+                await call(channel, "Echo", timeout=within)
             except grpc.aio.AioRpcError:
                 return False
             return True
 
     async def before() -> None:
-        happened.append(f"before with {database.slot.get()}, answered: {await answered()}")
+        happened.append(f"before with {database.slot.get()}, answered: {await answered(0.2)}")
 
     def after() -> None:
         happened.append(f"after with {database.slot.get()}")
 
     server.apply(hrpc.with_pre_run(before), hrpc.with_post_run(after), hrpc.with_exit_listeners(told(happened, "hook")))
     async with server:
-        assert await answered()
+        assert await answered(30)
         happened.append("in between")
     assert happened == [
         "open",
@@ -153,7 +153,7 @@ async def test_a_post_run_step_that_fails_or_hangs_is_named_with_its_place_and_a
         hrpc.with_post_run(fails),
         hrpc.with_post_run(swallows, name="swallows"),
         hrpc.with_post_run(told(happened, "last")),
-        hrpc.with_graceful_stop(step_limit=0.1),
+        hrpc.with_graceful_stop(step_limit=0.5),
     )
     with pytest.raises(StopError) as caught:
         async with a_server(*options):
@@ -168,7 +168,7 @@ async def test_a_post_run_step_that_fails_or_hangs_is_named_with_its_place_and_a
 
 async def test_a_sync_step_blocks_nothing_else_and_a_signal_ends_the_start(tmp_path: Path) -> None:
     before = "import threading\ndef blocks():\n    print('blocks', flush=True)\n    threading.Event().wait()\n"
-    options = ("hrpc.with_pre_run(blocks)", "hrpc.with_graceful_stop(step_limit=0.1)")
+    options = ("hrpc.with_pre_run(blocks)", "hrpc.with_graceful_stop(step_limit=20)")
     async with running(script(tmp_path, *options, before=before)) as process:
         await process.says("blocks")
         process.send(signal.SIGTERM)
@@ -212,12 +212,12 @@ async def test_a_long_step_is_told_in_the_log_and_to_whoever_asks_how_far_the_st
     progress = server._running.parts.progress
     while (output := capsys.readouterr().out).count("still in [step") == 0:
         await asyncio.sleep(0.01)
-    assert re.search(r"life: still in \[step \d+/\d+\] warm, 0 s", output)
+    assert re.search(r"life: still in \[step \d+/\d+\] warm, \d+ s", output)
     assert progress.step == "warm"
     assert 0 < progress.number < progress.count
     assert [name for name, _ in progress.done][-1] == "bind"
     assert progress.seconds >= progress.step_seconds > 0
-    assert re.fullmatch(r"\[step \d+/\d+\] warm, for \d\.\d s", str(progress))
+    assert re.fullmatch(r"\[step \d+/\d+\] warm, for \d+\.\d s", str(progress))
     assert not progress.finished
     go_on.set()
     await entering
@@ -254,7 +254,7 @@ async def test_a_step_or_hook_that_stops_the_server_waits_for_nobody_who_waits_f
         "restart": [hrpc.with_restart_listeners(stops)],
     }
     server = a_server(*options[where], hrpc.with_graceful_stop(step_limit=60))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if where == "pre-run":
             with pytest.raises(NotRunning, match="was stopped while it started"):
                 await server.__aenter__()

@@ -179,7 +179,7 @@ async def test_under_load_no_accepted_call_fails_and_the_instance_leaves_consul_
         LOCAL,
         "hrpc.with_health_check(0)",
         f'hrpc.with_consul(Consul(address="{consul.address}"))',
-        "hrpc.with_graceful_stop(drain_delay=0.3)",
+        "hrpc.with_graceful_stop(drain_delay=1.5)",
     )
     path = script(tmp_path, *options, before=before)
     path.write_text(path.read_text().replace("add_echo(server)", "add_echo(server, Take=take)"))
@@ -195,7 +195,7 @@ async def test_under_load_no_accepted_call_fails_and_the_instance_leaves_consul_
                 for count in range(1_000_000):
                     request = f"{number}-{count}".encode()
                     try:
-                        answered.add(await take(request, timeout=20))
+                        answered.add(await take(request, timeout=30))
                     except grpc.aio.AioRpcError as error:
                         # What arrives while gRPC's core shuts down is cancelled by it before any handler sees it.
                         assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

@@ -42,7 +42,7 @@ async def test_a_background_task_that_does_not_end_is_cancelled_at_the_limit() -
     async def for_ever() -> None:
         await asyncio.Event().wait()
 
-    async with a_server(hrpc.with_graceful_stop(step_limit=0.1)):
+    async with a_server(hrpc.with_graceful_stop(step_limit=0.5)):
         task = hrpc.go(for_ever())
     assert task.cancelled()
 

@@ -16,7 +16,7 @@ from tests.process import Process, running, script
 
 LOCAL = 'hrpc.with_listen_port(0, host="127.0.0.1")'
 LIMITS = "hrpc.with_graceful_stop(grace=0.2, step_limit=0.2)"
-MOST = 10.0
+MOST = 30.0
 """Seconds that a stop may take here: its limits, the margin, and a machine with other things to do."""
 
 HANDLERS = """
@@ -76,7 +76,10 @@ async def ended(process: Process) -> tuple[int, float]:
 async def test_the_process_ends_whatever_a_handler_does_and_the_log_says_where_it_hung(
     tmp_path: Path, engine: str, loop: str, handler: str, code: int, said: str
 ) -> None:
-    options = (f'hrpc.with_event_loop("{loop}")', f'hrpc.with_engine("{engine}", allow_unbounded_receive=True)')
+    options = [f'hrpc.with_event_loop("{loop}")', f'hrpc.with_engine("{engine}", allow_unbounded_receive=True)']
+    if not code:
+        # Nothing hangs in this stop, and a busy machine takes its time for each step.
+        options.append("hrpc.with_graceful_stop(grace=0.2, step_limit=20)")
     async with running(service(tmp_path, *options)) as process:
         bound = port(await process.says("serves on port"))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{bound}") as channel:
