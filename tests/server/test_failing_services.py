@@ -59,7 +59,7 @@ async def test_a_run_that_fails_stops_the_server_and_all_other_services() -> Non
     with pytest.raises(ManagerError, match="run failed: service 'two': ZeroDivisionError") as caught:
         async with a_server(hosting(Scripted("one", happened), Scripted("two", happened, {"run": ends}))) as server:
             fatal.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await server.wait_for_shutdown()
             assert "one cancelled" in happened
             assert "two release" in happened
@@ -155,8 +155,8 @@ async def test_the_reason_of_a_task_group_that_a_service_has_opened_is_its_error
 async def test_what_hangs_is_abandoned_after_the_longest_shutdown_and_told(stage: str) -> None:
     happened: list[str] = []
     other = Scripted("other", happened)
-    services = hosting(other, Scripted("stuck", happened, {stage: swallows}), max_shutdown=0.1)
-    server = a_server(services, hrpc.with_graceful_stop(step_limit=0.1))
+    services = hosting(other, Scripted("stuck", happened, {stage: swallows}), max_shutdown=0.5)
+    server = a_server(services, hrpc.with_graceful_stop(step_limit=0.5))
     starting = asyncio.create_task(server.__aenter__())
     while f"stuck {'setup' if stage == 'setup' else 'run'}" not in happened:
         await asyncio.sleep(0)
@@ -166,7 +166,7 @@ async def test_what_hangs_is_abandoned_after_the_longest_shutdown_and_told(stage
     if stage == "setup":
         with pytest.raises((ManagerError, NotRunning)):
             await starting
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert caught.value.shutdown is not None
     (error,) = caught.value.shutdown.errors
     assert error.service_id == "stuck"
