@@ -44,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts jobs in the background so, and the processes of the tests would inherit it: deaf to Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # As nohup and such a shell have it. A handler that does nothing is the same here, and is not inherited.
+            signal.signal(number, lambda *_: None)
     config.stash[_ran] = set()
 
 
