@@ -161,9 +161,9 @@ async def test_a_client_that_does_not_answer_a_ping_is_given_up(engine: Engine) 
 
 
 async def test_an_idle_connection_that_answers_pings_lives(engine: Engine) -> None:
-    async with engine.server(hrpc.with_keepalive(time=0.1, timeout=1)) as server, connected(server.address) as idle:
+    async with engine.server(hrpc.with_keepalive(time=0.1, timeout=20)) as server, connected(server.address) as idle:
         pings = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while pings < 3:
                 for event in await idle.events():
                     pings += isinstance(event, h2.events.PingReceived)

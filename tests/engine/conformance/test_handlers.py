@@ -95,7 +95,7 @@ async def test_an_interceptor_that_fails_fails_the_call_and_the_server_goes_on(e
     async with engine.server(hrpc.with_interceptors(Fails())) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             with pytest.raises(grpc.aio.AioRpcError):
-                await call(channel, "Echo", metadata=(("fail", "1"),), timeout=5)
+                await call(channel, "Echo", metadata=(("fail", "1"),), timeout=30)
             assert await call(channel, "Echo") == b"x"
 
 
@@ -117,10 +117,10 @@ async def test_a_message_that_cannot_be_read_or_written_fails_the_call_alone(eng
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         two = channel.unary_unary("/test.Two/Two")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await two(b"123", timeout=5)
+            await two(b"123", timeout=30)
         assert "secret" not in (caught.value.details() or "")
         assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
-        assert await two(b"12" if side == "request" else b"1", timeout=5) in (b"1212", b"11")
+        assert await two(b"12" if side == "request" else b"1", timeout=30) in (b"1212", b"11")
 
 
 async def test_the_health_service_answers_checks_and_watches(engine: Engine) -> None:
@@ -143,8 +143,8 @@ async def test_hundreds_of_open_watches_leave_room_for_calls(engine: Engine) -> 
         watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
         told = await asyncio.gather(*(watch.read() for watch in watches))
         assert {answer.status for answer in told} == {health_pb2.HealthCheckResponse.SERVING}
-        assert await call(channel, "Echo", timeout=5) == b"x"
-        assert await call(channel, "EchoInThread", timeout=5) == b"x"
+        assert await call(channel, "Echo", timeout=30) == b"x"
+        assert await call(channel, "EchoInThread", timeout=30) == b"x"
         for watch in watches:
             watch.cancel()
 

@@ -98,7 +98,7 @@ async def stalls_when_streams_are_not_read(folder: Path) -> bool:
             await stalled.flush()
         await process.says("begun 40.")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            reading = channel.unary_stream(f"/{SERVICE}/Large")(b"", timeout=5)
+            reading = channel.unary_stream(f"/{SERVICE}/Large")(b"", timeout=2)
             try:
                 return len([part async for part in reading]) < MESSAGES
             except grpc.aio.AioRpcError as error:

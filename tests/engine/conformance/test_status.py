@@ -20,7 +20,7 @@ async def failure(server: hrpc.Server, method: str, request: bytes = b"x") -> gr
     """How a call fails; a call that is not answered fails the test."""
     async with grpc.aio.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(channel, method, request, timeout=5)
+            await call(channel, method, request, timeout=30)
         return caught.value
 
 

@@ -46,7 +46,7 @@ async def test_running_calls_of_every_kind_end_well_and_new_ones_are_refused(eng
         stopping = asyncio.create_task(server.stop())
         while True:
             try:
-                await call(channel, "Echo", timeout=1)
+                await call(channel, "Echo", timeout=20)
             except grpc.aio.AioRpcError as error:
                 # What arrives while the core of grpcio shuts down is cancelled by it before any handler sees it.
                 assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -121,7 +121,7 @@ async def test_under_load_every_call_that_reached_a_handler_is_answered(engine: 
         while True:
             number += 1
             try:
-                answered.add(await call(channel, "Note", b"%d-%d" % (worker, number), timeout=10))
+                answered.add(await call(channel, "Note", b"%d-%d" % (worker, number), timeout=60))
             except grpc.aio.AioRpcError as error:
                 return error.code()
 
@@ -196,5 +196,5 @@ async def test_an_idle_client_does_not_hold_up_the_stop(engine: Engine) -> None:
         async with asyncio.timeout(10):
             await server.stop()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary(f"/{SERVICE}/Echo")(b"", timeout=5)
+            await channel.unary_unary(f"/{SERVICE}/Echo")(b"", timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
