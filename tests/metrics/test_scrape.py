@@ -15,7 +15,7 @@ from hrpc import configs, service
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer, RedisServer
 from tests import agent
-from tests.echo import SERVICE, call, echo
+from tests.echo import SERVICE, call, echo, handled
 from tests.metrics.scraping import OPENMETRICS, a_server, samples, scrape, value
 
 ECHO = {"grpc_service": SERVICE, "grpc_method": "Echo", "grpc_type": "unary"}
@@ -40,6 +40,7 @@ async def fails(_: bytes, __: Any) -> bytes:
 async def test_concurrent_calls_of_each_kind_are_counted_exactly() -> None:
     async with a_server(Fail=fails) as server, grpc.aio.insecure_channel(server.address) as channel:
         await asyncio.gather(*(calls_of_each_kind(channel) for _ in range(40)))
+        await handled(server, "Fail")
         found = await samples(server)
     kinds = {"Echo": "unary", "EchoInThread": "unary", "Fail": "unary", "Repeat": "server_stream"}
     kinds |= {"RepeatInThread": "server_stream", "Join": "client_stream", "Each": "bidi_stream"}

@@ -56,7 +56,7 @@ async def test_a_connection_that_nobody_uses_is_kept_alive(consul: ConsulServer,
         async with caller(consul, hrpc.with_keepalive(time=0.1, timeout=10)), registry.registered(pinged):
             ready = asyncio.create_task(service.channel("pinged").channel_ready())
             try:
-                await (await connections.get()).until(PingReceived, 5)
+                await (await connections.get()).until(PingReceived, 2)
             finally:
                 ready.cancel()
 
