@@ -33,14 +33,19 @@ class Recorded(Output):
 
     def __init__(self) -> None:
         super().__init__("stdout")
-        self.text = ""
+        self._pieces: list[bytes] = []
 
     def takes(self, _: int) -> bool:
         return True
 
     def write(self, data: bytes) -> bool:
-        self.text += data.decode()
+        self._pieces.append(data)
         return True
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return b"".join(self._pieces).decode()
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines, each of them JSON."""
