@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from hrpc.abc import Instance, Registration, RegistrationReport, Selection, Watched
+from hrpc.consul.arrival import arrived
 from hrpc.consul.failover import Failover
 from hrpc.consul.instances import in_each_datacenter
 from hrpc.consul.listing import Listed, listed
@@ -18,10 +19,10 @@ from hrpc.consul.registrar import Registrar
 from hrpc.consul.sessions import Sessions
 from hrpc.consul.snapshot import Snapshot
 from hrpc.consul.snapshot.keeper import Key
-from hrpc.consul.transport import Transport, until_answered
+from hrpc.consul.transport import Transport
 from hrpc.consul.turns import Turns
 from hrpc.consul.watch import EMPTY_HOLD, Watch
-from hrpc.errors import ConsulError, ConsulRefused, ConsulUnreachable
+from hrpc.errors import ConsulError, ConsulRefused
 from hrpc.option import Consul
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ async def connect(consul: Consul, snapshot: Snapshot | None = None) -> AsyncIter
             await snapshot.load()
         offline = Offline(consul, transport, snapshot)
         try:
-            await _arrived(consul, transport, OFFLINE_AFTER if offline.patient else None)
+            await arrived(consul, transport, OFFLINE_AFTER if offline.patient else None)
         except ConsulError as error:
             if not offline.bears(error):
                 raise
@@ -50,7 +51,7 @@ async def connect(consul: Consul, snapshot: Snapshot | None = None) -> AsyncIter
         try:
             async with asyncio.TaskGroup() as tasks:
                 client = Client(consul, transport, tasks, offline)
-                beside = [tasks.create_task(transport.follow_token(), name="hrpc: token file of Consul")]
+                beside = [tasks.create_task(transport.current_token.follow(), name="hrpc: token file of Consul")]
                 if snapshot is not None:
                     beside.append(tasks.create_task(snapshot.keep(), name="hrpc: snapshot of Consul"))
                 try:
@@ -62,18 +63,6 @@ async def connect(consul: Consul, snapshot: Snapshot | None = None) -> AsyncIter
         finally:
             if snapshot is not None:
                 await snapshot.write()
-
-
-async def _arrived(consul: Consul, transport: Transport, limit: float | None) -> None:
-    try:
-        async with asyncio.timeout(limit):
-            await until_answered(transport, consul.timeout if limit is None else limit)
-            if consul.datacenter or consul.namespace or consul.partition:
-                # An agent takes one that does not exist until it is asked for something there.
-                place = {"dc": consul.datacenter} if consul.datacenter else None
-                await transport.request("GET", "/v1/catalog/services", place)
-    except TimeoutError:
-        raise ConsulUnreachable(f"no answer from Consul at {transport.address} within {limit:g} s") from None
 
 
 class Client:

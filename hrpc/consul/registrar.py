@@ -62,7 +62,7 @@ class Registrar:
         self._was_present = False
         self._tokens = self._token_of_entry = 0
         self._writing = asyncio.Lock()
-        transport.on_token_change(self._token_changed)
+        transport.current_token.on_change(self._token_changed)
 
     def _token_changed(self) -> None:
         # The agent keeps the entry at its servers with the token that it was registered with. The keeper's query ends

@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import math
 import os
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,16 +18,13 @@ import yarl
 from consul import base
 from loguru import logger
 
-from hrpc.consul import token
-from hrpc.consul.refusal import advice, is_outage, refusal, unknown_token
+from hrpc.consul.current_token import CurrentToken
+from hrpc.consul.refusal import advice, refusal, unknown_token
 from hrpc.consul.requests import Requests
 from hrpc.consul.tls import GIVE_CERTIFICATE, client_context, tls_fault
 from hrpc.consul.token import Token
-from hrpc.errors import ConsulError, ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
+from hrpc.errors import ConsulPermissionDenied, ConsulRefused, ConsulUnreachable
 from hrpc.option import Consul
-
-ASKED_AGAIN = 50
-"""Blocking queries that are all asked again at once when the token changes."""
 
 Params = Mapping[str, Any] | list[tuple[str, Any]] | None
 
@@ -44,6 +39,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         """`token`: that of another transport to the same agent, to share it. Raises what is wrong with the files."""
         self.consul = consul
         self.token = token or Token(consul)
+        self.current_token = CurrentToken(self.token)
         self._unix = consul.url.removeprefix("unix://") if consul.url.startswith("unix://") else None
         self.address = consul.url
         self.base_uri = "http://consul" if self._unix else consul.url
@@ -57,11 +53,6 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         """Requests that were answered 403."""
         self.token_refused = False
         """Whether Consul does not know the token at the moment: it has expired, or was deleted."""
-        self._used = self.token.value
-        self._look = asyncio.Lock()
-        self._looked = -math.inf
-        self._on_token_change: list[Callable[[], None]] = []
-        self._held: dict[asyncio.Timeout, str] = {}
 
     async def __aenter__(self) -> Self:
         connector: aiohttp.BaseConnector
@@ -78,38 +69,6 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
     ) -> None:
         assert self._session is not None
         await self._session.close()
-
-    def on_token_change(self, callback: Callable[[], None]) -> None:
-        """Calls back, in the event loop, when the token file holds another token, which new requests then use."""
-        self._on_token_change.append(callback)
-
-    async def follow_token(self) -> None:
-        """Looks for another token in the token file, until cancelled. Blocking queries are then asked again with it."""
-        while self.token.path is not None:
-            await asyncio.sleep(token.FOLLOW_INTERVAL)
-            await self._refresh_token()
-
-    async def _refresh_token(self) -> None:
-        if self.token.path is not None:
-            wanted = time.monotonic()
-            # Many requests can be denied at once: the look that the first of those who wait here takes is for all.
-            async with self._look:
-                if self._looked < wanted:
-                    self._looked = time.monotonic()
-                    await asyncio.to_thread(self.token.refresh)
-        if self.token.value == self._used:
-            return
-        self._used = self.token.value
-        logger.info("Consul: the token file {!r} holds another token, which is used from now on", self.token.path)
-        for callback in self._on_token_change:
-            callback()
-        # An agent counts a connection that was left until the wait of its query is over, and takes only so many. When
-        # they are many, those that follow others have the token with their next question.
-        few = len(self._held) <= ASKED_AGAIN
-        for query, path in list(self._held.items()):
-            if few or path.startswith("/v1/agent/"):
-                del self._held[query]
-                query.reschedule(0)
 
     async def request(
         self,
@@ -142,32 +101,18 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         headers: Mapping[str, str] | None,
         wait: float,
     ) -> base.Response:
-        used = self._used
+        used = self.current_token.value
         try:
             if not wait:
                 return await self._send(method, path, params, data, headers, 0.0)
             asking = self._send(method, path, params, data, headers, wait)
-            if response := await self._until_token_changes(path, asking):
+            if response := await self.current_token.until_changed(path, asking):
                 return response
         except ConsulPermissionDenied:
-            await self._refresh_token()
-            if self._used == used:
+            await self.current_token.refresh()
+            if self.current_token.value == used:
                 raise
         return await self._send(method, path, _at_once(params) if wait else params, data, headers, 0.0)
-
-    async def _until_token_changes(self, path: str, sending: Awaitable[base.Response]) -> base.Response | None:
-        """None when the token has changed before the answer."""
-        try:
-            async with asyncio.timeout(None) as held:
-                self._held[held] = path
-                try:
-                    return await sending
-                finally:
-                    self._held.pop(held, None)
-        except TimeoutError:
-            if not held.expired():
-                raise
-            return None
 
     async def _send(
         self,
@@ -179,6 +124,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         wait: float,
     ) -> base.Response:
         assert self._session is not None
+        token = self.current_token.value
         # Consul adds up to a sixteenth of the wait (https://developer.hashicorp.com/consul/api-docs/features/blocking).
         limit = self.consul.timeout + wait * 17 / 16
         try:
@@ -191,7 +137,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
                     yarl.URL(self.uri(path, self._scoped(params)), encoded=True),
                     allow_redirects=False,
                     data=data,
-                    headers={**(headers or {}), "X-Consul-Token": self._used} if self._used else headers,
+                    headers={**(headers or {}), "X-Consul-Token": token} if token else headers,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.consul.timeout),
                     server_hostname=self.consul.tls_server_name,
                 ) as response,
@@ -284,34 +230,3 @@ def _at_once(params: Params) -> Params:
     """The parameters of a blocking query without those that make it wait."""
     pairs = params.items() if isinstance(params, Mapping) else params or ()
     return [(name, value) for name, value in pairs if name not in ("index", "hash", "wait")]
-
-
-async def until_answered(transport: Transport, limit: float) -> None:
-    """Waits until the agent answers and has found its servers, at most `limit` seconds: both may be starting as we are.
-
-    Raises `ConsulUnreachable`, which says for how long it was tried, or `ConsulRefused`.
-    """
-    pause = 0.05
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    while True:
-        try:
-            response = await transport.request("GET", "/v1/status/leader")
-            if response.body.strip() == '""':
-                leaderless = f"the servers behind Consul at {transport.address} have no leader"
-                raise ConsulRefused(f"{leaderless}: see that more than half of them run", 500)  # as other paths answer
-        except ConsulError as error:
-            if not is_outage(error) or tls_fault(error.__cause__) is not None:
-                raise  # waiting mends no certificate
-            tried = loop.time() - begun
-            if tried + pause > limit:
-                if isinstance(error, ConsulRefused):
-                    raise
-                raise ConsulUnreachable(
-                    f"{error} (tried for {tried:.1f} s); start Consul there, or change Consul(address=…) or "
-                    "CONFIGS_ADDR"
-                ) from error.__cause__
-            await asyncio.sleep(pause)
-            pause = min(1.0, pause * 2)
-        else:
-            return

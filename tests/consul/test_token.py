@@ -131,9 +131,9 @@ async def test_another_token_is_used_by_new_requests_and_by_blocking_queries_tha
 ) -> None:
     held = agent.hold("/v1/kv/a")
     async with Transport(following(agent, file)) as transport, asyncio.TaskGroup() as tasks:
-        follower = tasks.create_task(transport.follow_token())
+        follower = tasks.create_task(transport.current_token.follow())
         changes: list[str] = []
-        transport.on_token_change(lambda: changes.append(transport.token.value))
+        transport.current_token.on_change(lambda: changes.append(transport.token.value))
         query = tasks.create_task(
             transport.request("GET", "/v1/kv/a", {"index": "7", "wait": "55s", "raw": ""}, wait=55)
         )
@@ -313,7 +313,7 @@ async def test_of_many_queries_only_that_of_the_registration_is_asked_again_at_o
             await asyncio.wait_for(each.wait(), 10)
         agent.release(paths[0])
         file.write_text("second")
-        await transport._refresh_token()
+        await transport.current_token.refresh()
         assert (await asking[0]).code == 200
         assert len(agent.asked) == many + 2
         assert agent.asked[-1].headers["X-Consul-Token"] == "second"
