@@ -41,7 +41,7 @@ async def test_a_start_fails_without_a_leader_and_says_what_to_look_at() -> None
 
         agent.instead = never
         with pytest.raises(ConsulRefused, match="have no leader: see that more than half of them run"):
-            async with connect(Consul(address=agent.address, timeout=0.3)):
+            async with connect(Consul(address=agent.address, timeout=1.0)):
                 pass
 
 
@@ -57,7 +57,7 @@ async def test_what_is_asked_for_while_a_client_ends_is_not_followed(consul: Con
             await asyncio.sleep(0)
             client.instances(Selection("late"))
 
-    async with asyncio.timeout(20), connect(Consul(address=consul.address)) as client:
+    async with asyncio.timeout(60), connect(Consul(address=consul.address)) as client:
         late = client._tasks.create_task(ask_late())
         await begun.wait()
         client._running["task of the test"] = late

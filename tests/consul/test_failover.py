@@ -129,10 +129,12 @@ def joined(launch: Launch) -> Iterator[tuple[ConsulServer, ConsulServer]]:
 
         def config(name: str, own: int, **more: Any) -> dict[str, Any]:
             wan = {"datacenter": name, "ports": {"serf_wan": own}, "node_name": f"node-{name}"}
-            return {**wan, "gossip_wan": {"gossip_interval": "20ms", "probe_interval": "200ms"}, **more}
+            return {**wan, "gossip_wan": {"gossip_interval": "20ms", "probe_interval": "1s"}, **more}
 
         here = launch(lambda: consul_server(config("here", one)))
-        there = launch(lambda: consul_server(config("there", two, retry_join_wan=[f"127.0.0.1:{one}"])))
+        there = launch(
+            lambda: consul_server(config("there", two, retry_join_wan=[f"127.0.0.1:{one}"], retry_interval_wan="1s"))
+        )
         yield here, there
 
 
@@ -173,5 +175,10 @@ async def test_real_datacenters_step_in_for_each_other(
             assert not mine._watches
             assert not mine._running
         nowhere = mine.instances(selection._replace(datacenters=("nowhere",)))
+
+        async def is_told() -> bool:
+            return "knows no datacenter 'nowhere'" in str(nowhere.report().error)
+
+        await eventually(is_told)
         with pytest.raises(Exception, match="knows no datacenter 'nowhere'"):
-            await nowhere.ready(0.5)
+            await nowhere.ready(0.01)

@@ -1,16 +1,15 @@
-"""A watch on the real agent: while nothing happens, and when the last instance leaves."""
+"""A start at a young agent, and a watch on the real one when the last instance leaves."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 from loguru import logger
 
 from hrpc.abc import Check, Registration, Selection
-from hrpc.consul import client, connect, watch
+from hrpc.consul import client, connect
 from hrpc.errors import ConsulRefused
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
@@ -29,35 +28,15 @@ def told() -> Iterator[list[str]]:
 
 
 def registration(name: str) -> Registration:
-    check = Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
+    check = Check("http", "http://127.0.0.1:9/", 86400.0, 1.0, 60.0)  # an agent asks for the first time at random in it
     return Registration(f"{name}-1", name, "127.0.0.1", 4000, ("development",), {}, 1, check)
-
-
-async def test_an_idle_watch_waits_longer_than_a_request_may_take_and_logs_nothing(
-    consul: ConsulServer, told: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wait = 1.0
-    monkeypatch.setattr(watch, "LONGEST_WAIT", wait)
-    async with connect(Consul(address=consul.address, timeout=wait / 2)) as connected:
-        watched = connected.instances(Selection("nobody-idle"))
-        await watched.ready(5)
-        rounds: list[float] = []
-
-        async def confirmed_again() -> bool:
-            rounds.append(watched.age())
-            return sum(later < earlier for earlier, later in pairwise(rounds)) >= 3
-
-        await eventually(confirmed_again)
-        assert max(rounds) >= wait
-        assert watched.report().error is None
-    assert told == []
 
 
 async def test_a_start_waits_for_an_agent_that_has_not_found_its_servers_yet() -> None:
     async with scripted() as young:
         young.fail("/v1/status/", 500, "No known Consul servers")
         with pytest.raises(ConsulRefused, match="No known Consul servers"):
-            async with connect(Consul(address=young.address, timeout=0.2)):
+            async with connect(Consul(address=young.address, timeout=1.0)):
                 pass
         tried = len(young.asked)
         assert tried > 1
@@ -88,7 +67,7 @@ async def test_the_removal_of_the_last_instance_is_seen_once_it_was_held(
                 return len(watched.value) == 1
 
             await eventually(there)
-        left = asyncio.get_running_loop().time()
+            left = asyncio.get_running_loop().time()
         shown: list[int] = []
         watched.on_change(lambda: shown.append(len(watched.value)))
 
@@ -96,6 +75,6 @@ async def test_the_removal_of_the_last_instance_is_seen_once_it_was_held(
             return not watched.value
 
         await eventually(gone)
-        assert asyncio.get_running_loop().time() - left >= HOLD * 0.9
+        assert asyncio.get_running_loop().time() - left >= HOLD
         assert shown == [0]
     assert len([line for line in told if "suddenly empty" in line]) == 1

@@ -16,7 +16,7 @@ from hrpc.testing.servers import ConsulServer, consul_server, reserved_port
 from tests import agent
 from tests.authority import Authority
 
-CHECK = Check("http", "http://127.0.0.1:9/", 60.0, 1.0, 60.0)
+CHECK = Check("http", "http://127.0.0.1:9/", 86400.0, 1.0, 60.0)
 
 
 class Agent:
@@ -42,7 +42,7 @@ class Agent:
 
     def consul(self, **other: object) -> Consul:
         """How it is reached over TLS, as it should be."""
-        given = {"address": self.https, "ca_cert": str(self.authority.path), "timeout": 2.0}
+        given = {"address": self.https, "ca_cert": str(self.authority.path), "timeout": 10.0}
         return Consul(**{**given, "client_cert": self.mine[0], "client_key": self.mine[1], **other})  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ async def test_an_agent_that_asks_for_a_certificate_is_told_so(guarded: Agent, t
         public, private = (None, None) if certificate is None else map(str, certificate)
         # Its alert can get lost with the connection; the reason is then told as a guess, after some tries.
         with pytest.raises(ConsulUnreachable, match=r"Consul\(client_cert=…, client_key=…\), or CONSUL_CLIENT_CERT"):
-            async with connect(guarded.consul(client_cert=public, client_key=private, timeout=0.5)):
+            async with connect(guarded.consul(client_cert=public, client_key=private, timeout=3.0)):
                 pass
 
 

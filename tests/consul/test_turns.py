@@ -95,7 +95,7 @@ async def is_seen(client: Client, watch: Watched[tuple[Instance, ...]], name: st
         async def seen() -> bool:
             return len(watch.value) == 1
 
-        await eventually(seen, turns.SHORT_WAIT + 3)
+        await eventually(seen, 30)  # the old ones may wait for 55
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hrpc.consul.watch import Watch, backoff
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
+from tests.eventually import eventually
 from tests.service.peers import entry
 
 Answer = tuple[int, tuple[str, ...]] | Exception
@@ -66,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_each_answer_gives_the_index_of_the_next_query() -> None:
     script = Script((5, ("a",)), (9, ("a", "b")))
     async with watched(script) as watching:
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert script.asked == [None, 5, 9]
         assert watching.value == ("a", "b")
         assert watching.known
@@ -76,7 +77,7 @@ async def test_each_answer_gives_the_index_of_the_next_query() -> None:
 async def test_an_index_that_goes_backwards_or_is_not_above_zero_starts_again() -> None:
     script = Script((9, ("a",)), (4, ("b",)), (7, ("c",)), (0, ("d",)), (-1, ("e",)))
     async with watched(script) as watching:
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert script.asked == [None, 9, None, 7, None, None]
         assert watching.value == ("e",)
 
@@ -93,9 +94,10 @@ async def test_a_source_that_never_holds_a_query_is_asked_less_and_less_often(
         return 0.0
 
     monkeypatch.setattr(watch, "backoff", paused)
+    monkeypatch.setattr(watch, "_AT_ONCE", 20.0)
     script = Script(*[answer] * 8, (9, ("b",)))
     async with watched(script) as watching:
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert watching.value == ("b",)
     assert pauses in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6])
 
@@ -140,7 +142,7 @@ async def test_a_source_that_wakes_its_queries_all_the_time_is_asked_fifty_times
     script = Script(*[(index, ("a",)) for index in range(1, 11)])
     began = time.monotonic()
     async with watched(script):
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
     assert time.monotonic() - began >= 10 * 0.02
 
 
@@ -148,7 +150,7 @@ async def test_an_idle_watch_outlives_the_limit_of_a_request_and_logs_nothing(
     consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Consul holds each query for the wait and up to a sixteenth of it: longer than a request may take elsewhere."""
-    monkeypatch.setattr(watch, "LONGEST_WAIT", 0.6)
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 2.5)
     lines: list[str] = []
     answers = 0
     enough = asyncio.Event()
@@ -156,10 +158,10 @@ async def test_an_idle_watch_outlives_the_limit_of_a_request_and_logs_nothing(
     def answered() -> None:
         nonlocal answers
         answers += 1
-        if answers == 4:
+        if answers == 2:
             enough.set()
 
-    async with connect(Consul(address=consul.address, timeout=0.4)) as client:
+    async with connect(Consul(address=consul.address, timeout=2.0)) as client:
         async with client.registered(entry("idle", 1, 4001)):
             watching = client._instances("idle", Selection("idle"))
             await watching.ready(5)
@@ -167,8 +169,8 @@ async def test_an_idle_watch_outlives_the_limit_of_a_request_and_logs_nothing(
             watching.on_round(answered)
             began = time.monotonic()
             await asyncio.wait_for(enough.wait(), 20)
-            assert time.monotonic() - began > 3 * 0.6
-            assert watching.age() < 1
+            assert time.monotonic() - began > 2.5
+            assert watching.age() < time.monotonic() - began
             assert watching.report().changes == 1
             logger.remove(sink)
     assert not lines
@@ -184,7 +186,11 @@ async def test_a_watch_that_begins_while_consul_is_away_heals_and_so_does_one_th
         during = client.instances(Selection("healing", ("development",)))
         with pytest.raises(ConsulUnreachable):
             await during.ready(0.5)
-        assert during.report().error is not None
+
+        async def is_told() -> bool:
+            return during.report().error is not None
+
+        await eventually(is_told)
         await asyncio.to_thread(own_consul.start)
         async with client.registered(entry("healing", 1, 4001)):
             for watching in (before, during):
@@ -204,7 +210,7 @@ async def test_an_error_starts_again_without_an_index_and_never_ends_the_watch()
             await watching.ready(0.0001)
         await watching.ready(5)
         assert watching.value in (("a",), ("b",))
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert script.asked[-3:] == [3, None, 2]
         assert watching.value == ("b",)
 
@@ -212,12 +218,12 @@ async def test_an_error_starts_again_without_an_index_and_never_ends_the_watch()
 async def test_a_sudden_empty_answer_is_held_and_then_shown() -> None:
     script = Script((1, ("a",)), (2, ()), (3, ()))
     async with watched(script, hold=30) as watching:
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert watching.value == ("a",)
         assert script.waits[-1] <= 30
     script = Script((1, ("a",)), (2, ()), *[(3, ())] * 60)
     async with watched(script, hold=0.02) as watching:
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
         assert watching.value == ()
 
 
@@ -234,7 +240,7 @@ async def test_a_list_that_comes_back_while_it_is_held_never_looked_empty() -> N
     script = Script((1, ("a",)), (2, ()), (3, ("a",)), (4, ("b",)))
     async with watched(script, hold=30) as watching:
         watching.on_change(lambda: seen.append(watching.value))
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
     assert seen == [("a",), ("b",)]
 
 
@@ -243,7 +249,7 @@ async def test_callbacks_come_only_for_changes() -> None:
     script = Script((1, ("a",)), (2, ("a",)), (3, ("b",)))
     async with watched(script) as watching:
         watching.on_change(lambda: changes.append(watching.value))
-        await asyncio.wait_for(script.exhausted.wait(), 5)
+        await asyncio.wait_for(script.exhausted.wait(), 20)
     assert changes == [("a",), ("b",)]
 
 
