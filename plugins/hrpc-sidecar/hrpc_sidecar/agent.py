@@ -176,7 +176,9 @@ class Agent:
         except SidecarError as error:
             errors.append(AgentRunError("agent_shutdown", error))
         else:
-            if serving is not None and self._grace_period:
+            if self._serve is None:
+                await asyncio.sleep(self._grace_period)  # what serves is not known here
+            elif serving is not None and self._grace_period:
                 await asyncio.wait({serving}, timeout=self._grace_period)
         await self._stop_serving(serving, errors)
         await _stage("agent_shutdown", self.deregister(), errors)

@@ -64,6 +64,14 @@ async def test_a_stop_drains_waits_stops_serving_and_deregisters() -> None:
     assert not life.agent.status().registered
 
 
+async def test_a_stop_of_a_service_that_serves_elsewhere_waits_as_well() -> None:
+    life = Life(grace_period=0.2, serve=None)
+    began = asyncio.get_running_loop().time()
+    await run_and_stop(life)
+    assert life.calls == ["register", "drain 0.2", "shutdown", "deregister"]
+    assert asyncio.get_running_loop().time() - began >= 0.2
+
+
 async def test_without_a_grace_period_there_is_no_drain() -> None:
     life = Life()
     await run_and_stop(life)
