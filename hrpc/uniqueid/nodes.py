@@ -145,16 +145,38 @@ class Own(OfMachine):
 
     def __init__(self) -> None:
         super().__init__(None)
+        self._untold: int | None = None
+        """A node id of which the log is to be told."""
+
+    @property
+    def node(self) -> int:
+        """As that of `Generator`."""
+        try:
+            return super().node
+        finally:
+            self._tell()
+
+    def _turn(self) -> int:
+        try:
+            return super()._turn()
+        finally:
+            self._tell()
 
     def _granted(self) -> Grant:
         if self._grant is None:
-            self._grant = Grant(nodes().derived())
+            self._untold = nodes().derived()
+            self._grant = Grant(self._untold)
+        return super()._granted()
+
+    def _tell(self) -> None:
+        # Not where it is derived, which is under a lock: what writes the line may itself want an id.
+        node, self._untold = self._untold, None
+        if node is not None:
             logger.warning(
                 "unique ids: node id {}, derived from the name of this machine; no other process of this user has it "
                 "here, but another machine may: choose with hrpc.with_node_id, or lease with hrpc-uniqueid",
-                self._grant.node,
+                node,
             )
-        return super()._granted()
 
 
 def nodes() -> Nodes:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from loguru import logger
 
 import hrpc
 from hrpc import _runtime, uniqueid
@@ -69,6 +71,25 @@ async def test_processes_without_a_chosen_node_id_have_different_ones_and_the_ne
         await processes[0].ended()
         after = await stack.enter_async_context(running(path))
         assert await node_of(after) == found[0]
+
+
+def test_what_writes_the_log_may_make_ids() -> None:
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        lines.append(f"{uniqueid.next_id()} {line}")
+
+    number = logger.add(write, format="{message}")
+    try:
+        making = threading.Thread(target=uniqueid.next_id, daemon=True)
+        making.start()
+        making.join(10)
+        assert not making.is_alive()
+    finally:
+        if not making.is_alive():  # else the line is being written for ever, and nobody can wait for its end
+            logger.remove(number)
+    (line,) = lines
+    assert "derived from the name of this machine" in line
 
 
 async def test_8_processes_at_once_make_no_id_twice(tmp_path: Path) -> None:
