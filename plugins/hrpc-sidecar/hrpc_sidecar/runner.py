@@ -80,7 +80,7 @@ class Runner:
             self._tell(error)
             return False
         if self._on_registered is not None:
-            self._on_registered()
+            _call("on_registered", self._on_registered)
         return True
 
     async def _retry(self) -> None:
@@ -102,12 +102,16 @@ class Runner:
         self._retrying = None
 
     def _tell(self, error: Exception) -> None:
-        if self._on_error is None:
-            return
-        try:
-            self._on_error(error)
-        except Exception as fault:  # noqa: BLE001 - the service stays registered also with a handler that fails
-            logger.opt(exception=fault).error("hrpc-sidecar: on_error has failed, with {!r}", error)
+        if self._on_error is not None:
+            _call("on_error", self._on_error, error)
+
+
+def _call(name: str, handler: Callable[..., object], *given: Exception) -> None:
+    try:
+        handler(*given)
+    except Exception as fault:  # noqa: BLE001 - the service stays registered also with a handler that fails
+        told = "".join(f", with {each!r}" for each in given)
+        logger.opt(exception=fault).error("hrpc-sidecar: {} has failed{}", name, told)
 
 
 async def _whole(registering: Coroutine[Any, Any, None]) -> None:

@@ -209,13 +209,14 @@ async def test_when_a_runner_has_ended_no_register_is_under_way(retrying: bool) 
     assert client.calls[-1] == "register done"
 
 
-async def test_a_handler_of_errors_that_fails_ends_nothing() -> None:
+async def test_a_handler_that_fails_ends_nothing() -> None:
     client = Remembering()
 
-    def failing(_: Exception) -> None:
+    def failing(*_: Exception) -> None:
         raise RuntimeError("handler")
 
-    await Runner(Scripted(UP, down(CLOSED), UP), Controller(client, node()), failing).run()
+    controller = Controller(client, node())
+    await Runner(Scripted(UP, down(CLOSED), UP), controller, failing, on_registered=failing).run()
     assert client.calls == ["register", "register"]
 
 
