@@ -59,7 +59,7 @@ class GrpcioEngine:
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Begins to answer."""
         self._server.add_generic_rpc_handlers(handlers)
-        await self._server.start()
+        await self._stopping.start()
 
     async def stop(self, grace: float) -> None:
         """Takes no new call, gives the running ones `grace` seconds, and closes the port."""
