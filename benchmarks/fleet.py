@@ -87,8 +87,15 @@ def with_descendants(pid: int) -> Iterator[int]:
     """A process, those that it has started, those that these have started, and so on."""
     yield pid
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
+        for child in _children(thread):
             yield from with_descendants(int(child))
+
+
+def _children(thread: Path) -> list[str]:
+    try:
+        return (thread / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed: gRPC's threads come and go
+        return []
 
 
 @contextmanager

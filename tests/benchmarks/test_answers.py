@@ -35,6 +35,14 @@ def test_the_processor_time_of_a_server_is_that_of_all_of_its_processes(tmp_path
         assert instance.cpu_seconds() > max(map(fleet.cpu_seconds, processes))
 
 
+def test_a_thread_that_has_ended_since_it_was_listed_has_started_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [folder / "0", *listed(folder)])
+
+    assert next(fleet.with_descendants(os.getpid())) == os.getpid()
+    assert os.getpid() not in list(fleet.with_descendants(os.getpid()))[1:]
+
+
 def test_a_server_that_ends_is_reported_with_its_output(tmp_path: Path) -> None:
     broken = Variant("broken", "full", ("--engine", "none"))
 
