@@ -93,7 +93,7 @@ async def test_waiters_go_on_when_a_borrower_is_cancelled(open_mysql: Open) -> N
 
 async def test_cancelled_calls_never_give_wrong_rows_or_cost_connections(open_mysql: Open) -> None:
     """2,000 calls over 8 connections, each cancelled at a random moment or not at all."""
-    pool = await open_mysql(max_open_conns=8, max_idle_conns=8, acquire_timeout=60)
+    pool = await open_mysql(max_open_conns=8, max_idle_conns=8, acquire_timeout=60, connect_timeout=60)
     dice, loop = random.Random(20), asyncio.get_running_loop()
     answered = 0
 

@@ -249,7 +249,7 @@ async def test_workers_have_node_ids_of_their_own_also_while_one_replaces_anothe
 
         async def nodes_of_workers() -> dict[int, int]:
             seen: dict[int, int] = {}
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while len(seen) < 2:
                     async with found.channel() as channel:
                         _, _, pid = (await call(channel, "Who")).split()

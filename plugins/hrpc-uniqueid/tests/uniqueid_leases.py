@@ -26,13 +26,15 @@ from tests.eventually import eventually
 OF_CHILDREN = {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(Path(hrpc_uniqueid.__file__).parents[1])])}
 
 
-def server(consul: ConsulServer | DevConsul, prefix: str, *options: hrpc.Option, **settings: Any) -> hrpc.Server:
+def server(
+    consul: ConsulServer | DevConsul, prefix: str, *options: hrpc.Option, ttl: float = 10, **settings: Any
+) -> hrpc.Server:
     made = hrpc.new_server(
         hrpc.with_server_name("shop"),
         hrpc.with_listen_port(0, host="127.0.0.1"),
         hrpc.with_graceful_stop(drain_delay=0),
         hrpc.with_consul(Consul(address=consul.address, prefix=prefix, **settings)),
-        hrpc_uniqueid.with_leased_node_id(ttl=10),
+        hrpc_uniqueid.with_leased_node_id(ttl=ttl),
         *options,
     )
 
