@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn, Self
 
@@ -37,14 +37,18 @@ class Call:
     """What the engine has raised for the handler's abort, and wants to see again."""
     code_given: grpc.StatusCode | None = None
     """The code that the handler has set."""
+    has_ended = False
+    """Whether the wrapper is done with it. From then on grpc.aio must not be asked for what its core knows of the call:
+    it has released that, and the process would end with a segmentation fault, as of grpcio 1.85."""
     _aborted = False
     _beginning: asyncio.Future[None] | None = None
 
-    def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls) -> None:
-        """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``; the messages of
-        streams are added to `counts`."""
+    def __init__(self, raw: Any, context: Context, method: str, counts: MethodCalls, peer: str) -> None:
+        """`raw` is the engine's own ``ServicerContext``, `method` the path ``/package.Service/Method``, and `peer` the
+        other end of its connection; the messages of streams are added to `counts`."""
         self._raw = raw
         self._counts = counts
+        self._peer = peer
         self.context = context
         self.method = method
 
@@ -78,6 +82,29 @@ class Call:
         if self._beginning is None or not self._beginning.done():
             await self.begin()
         self._counts.sent += 1
+
+    def peer(self) -> str:
+        """The other end of the connection, such as ``ipv4:127.0.0.1:1234``; also when the call has ended."""
+        return self._peer
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """What is known of the client. Raises ``grpc.aio.UsageError`` when the call has ended."""
+        self._check_not_ended("auth_context")
+        return self._raw.auth_context()  # type: ignore[no-any-return]
+
+    def peer_identities(self) -> Iterable[bytes] | None:
+        """Who the client is, None without TLS. Raises ``grpc.aio.UsageError`` when the call has ended."""
+        self._check_not_ended("peer_identities")
+        return self._raw.peer_identities()  # type: ignore[no-any-return]
+
+    def peer_identity_key(self) -> str | None:
+        """Where in `auth_context` that is from. Raises ``grpc.aio.UsageError`` when the call has ended."""
+        self._check_not_ended("peer_identity_key")
+        return self._raw.peer_identity_key()  # type: ignore[no-any-return]
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Calls back with this call when it has ended."""
+        self._raw.add_done_callback(lambda _: callback(self))
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline of the call, whoever set it; None when there is none."""
@@ -127,7 +154,9 @@ class Call:
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """Ends the call with this status. Raises ``grpc.aio.AbortError``; ValueError for OK, which is no error, and for
-        metadata that cannot be sent; and TypeError for details that are no str."""
+        metadata that cannot be sent; TypeError for details that are no str; and ``grpc.aio.UsageError`` when the call
+        has ended."""
+        self._check_not_ended("abort")
         if code in (grpc.StatusCode.OK, 0):
             raise ValueError("context.abort(OK): return a response instead")
         message, trailing = metadata.message(details), metadata.checked(trailing_metadata)
@@ -146,6 +175,10 @@ class Call:
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         """The same, with a status object such as grpcio-status makes."""
         await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def _check_not_ended(self, name: str) -> None:
+        if self.has_ended:
+            raise grpc.aio.UsageError(f"context.{name}: {self.method} has ended; use it only while the handler runs")
 
 
 class Requests:

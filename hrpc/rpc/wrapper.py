@@ -110,9 +110,10 @@ class Wrapper:
         abort = _abort_stream if handler.response_streaming else _abort
 
         async def handle(request: Any, raw: Any) -> Any:
-            current = context.from_metadata(arrived.get() or raw.invocation_metadata(), raw.peer())
+            peer = raw.peer()
+            current = context.from_metadata(arrived.get() or raw.invocation_metadata(), peer)
             current.method = path
-            call = Call(raw, current, path, counts)
+            call = Call(raw, current, path, counts, peer)
             context.enter(current)
             began = running[call] = counts.begin()
             span = response = None
@@ -150,6 +151,7 @@ class Wrapper:
                 await abort(raw, *failures.status(caught, call))
             finally:
                 del running[call]
+                call.has_ended = True
                 seconds = counts.end(began, call.status, current.trace_id)
                 if span is not None:
                     span.end(call.status, error)

@@ -81,6 +81,38 @@ async def test_from_thread_ends_with_the_call() -> None:
             assert [await ended.get(), await ended.get()] == ["while it waits", "when it is over"]
 
 
+async def test_a_thread_that_outlasts_its_call_still_knows_the_peer_and_is_refused_the_rest() -> None:
+    outcome: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
+    entered, over = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def handler(_: bytes, call: Any) -> bytes:
+        peer = call.peer()
+        loop.call_soon_threadsafe(entered.set)
+        over.wait(30)
+        with pytest.raises(grpc.aio.UsageError) as caught:
+            call.auth_context()
+        loop.call_soon_threadsafe(outcome.put_nowait, (call.peer() == peer, str(caught.value)))
+        return b""
+
+    async with a_server(Wait=handler) as server, grpc.aio.insecure_channel(server.address) as channel:
+        called = asyncio.ensure_future(call(channel, "Wait"))
+        await entered.wait()
+        called.cancel()
+        assert server._running is not None
+        calls = server._running.parts.calls
+
+        async def has_ended() -> bool:
+            return calls.in_flight == 0
+
+        await eventually(has_ended)
+        over.set()
+        async with asyncio.timeout(30):
+            same, refusal = await outcome.get()
+    assert same
+    assert refusal.startswith(f"context.auth_context: /{SERVICE}/Wait has ended")
+
+
 async def test_from_thread_outside_of_a_handlers_thread_says_so() -> None:
     with pytest.raises(errors.NotRunning, match="no call is served in this thread"):
         from_thread.run(asyncio.sleep, 0)

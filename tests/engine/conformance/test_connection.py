@@ -47,6 +47,29 @@ async def test_a_connection_without_tls_has_no_identity(engine: Engine) -> None:
     assert seen == [(insecure, None, None)]
 
 
+async def test_a_call_that_has_ended_knows_its_peer_and_refuses_what_the_engine_has_released(engine: Engine) -> None:
+    kept: list[Any] = []
+    ended = asyncio.Event()
+
+    async def keep(_: bytes, call: Any) -> bytes:
+        kept.append(call)
+        call.add_done_callback(kept.append)
+        call.add_done_callback(lambda _: ended.set())
+        return await peer(_, call)
+
+    async with engine.server(Keep=keep) as server, grpc.aio.insecure_channel(server.address) as channel:
+        told = await call(channel, "Keep")
+        await ended.wait()
+        over, done = kept
+        assert done is over
+        assert over.peer().encode() == told
+        for name in ("auth_context", "peer_identities", "peer_identity_key"):
+            with pytest.raises(grpc.aio.UsageError, match=rf"context.{name}: /\S+/Keep has ended"):
+                getattr(over, name)()
+        with pytest.raises(grpc.aio.UsageError, match="has ended"):
+            await over.abort(grpc.StatusCode.INTERNAL, "too late")
+
+
 async def test_tls_and_the_identity_of_a_client_are_there_or_refused_by_name(engine: Engine, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     public, private = authority.write(tmp_path / "server", "localhost")
