@@ -41,7 +41,7 @@ async def started(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
 
 
 def service(folder: Path) -> Path:
-    path = script(folder, LOCAL, before=HOLDS)
+    path = script(folder, LOCAL, "hrpc.with_graceful_stop(grace=600)", before=HOLDS)
     path.write_text(path.read_text().replace("add_echo(server)", "add_echo(server, Holds=holds, Opens=opens)"))
     return path
 

@@ -18,7 +18,7 @@ from hrpc.cli.reload.files import matters, not_generated, told
 from tests.cli.conftest import Command
 from tests.cli.test_run import DEV, agent_of, listed
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 SERVICE = f"""
 import sys

@@ -15,7 +15,7 @@ from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer
 from tests.cli.conftest import Command
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 # The port of --dev is one for the whole machine, so the tests take another.
 DEV = """

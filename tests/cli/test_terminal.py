@@ -19,7 +19,7 @@ import pytest
 from examples.demo.process import ROOT
 from examples.greeter import greeter_pb2, greeter_pb2_grpc
 
-LIMIT = 30.0
+LIMIT = 60.0
 CTRL_C = b"\x03"
 MODES = pytest.mark.parametrize("mode", [("--reload",), ("--workers", "2"), ()], ids=["reload", "workers", "alone"])
 

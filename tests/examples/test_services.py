@@ -24,7 +24,7 @@ from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 Start = Callable[..., Process]
 
 OPTIONS = [("grpc.enable_http_proxy", 0)]
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def address_of(process: Process) -> str:
@@ -93,7 +93,7 @@ def stored(own_consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisSe
 
 def test_orders_calls_the_greeter_and_uses_both_databases(start: Start, stored: ConsulServer) -> None:
     for _ in range(2):
-        assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored.address).wait(30) == 0
+        assert start("-m", "examples.orders.migrate", CONFIGS_ADDR=stored.address).wait(60) == 0
     greeter = start("-m", "examples.greeter.app", CONFIGS_ADDR=stored.address)
     greeter_address = address_of(greeter)
     orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored.address)
@@ -138,7 +138,7 @@ def test_client_shows_an_order(start: Start, stored: ConsulServer) -> None:
     orders = start("-m", "examples.orders.app", CONFIGS_ADDR=stored.address)
 
     client = start("-m", "examples.client", address_of(orders))
-    assert client.wait(30) == 0
+    assert client.wait(60) == 0
     assert client.lines[0].startswith("Hello, Alan! says 127.0.0.1:")
     assert re.fullmatch(r"order \d+: 1936 cents, read \d+ times", client.lines[1])
     assert client.lines[2] == "there is no order 0, says orders"
