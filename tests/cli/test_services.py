@@ -77,7 +77,7 @@ def test_watch_tells_every_change_until_ctrl_c(command: Command, address: str) -
     register(address, "users", 2)
     process.line(lambda line: [each["id"] for each in json.loads(line)["users"]] == ["users-1", "users-2"])
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def test_watch_of_all_goes_on_when_consul_is_back(command: Command, own_consul: ConsulServer) -> None:
