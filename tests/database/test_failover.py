@@ -15,7 +15,7 @@ from hrpc.database.addresses import Addresses
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable
 from hrpc.testing.servers import MySQLServer, RedisServer
 from tests.database.conftest import Open, login
-from tests.database.tcp_proxy import answering
+from tests.database.lossy_proxy import answering
 from tests.proxy import proxied
 
 

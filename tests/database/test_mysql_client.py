@@ -13,7 +13,7 @@ from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, NotRunning
 from hrpc.testing.servers import MySQLServer
 from tests.database.conftest import Open, login
-from tests.database.tcp_proxy import proxied
+from tests.database.lossy_proxy import proxied
 
 
 async def test_statements_give_rows_and_results(open_mysql: Open, table: str) -> None:

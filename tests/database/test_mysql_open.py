@@ -12,7 +12,7 @@ from hrpc.database.mysql.errors import not_connected
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable
 from hrpc.testing.servers import MySQLServer
 from tests.database.conftest import Open, login
-from tests.database.tcp_proxy import answering
+from tests.database.lossy_proxy import answering
 
 
 async def refused(settings: dict[str, Any]) -> str:

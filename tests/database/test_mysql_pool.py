@@ -15,8 +15,8 @@ from hrpc.abc import PoolStats
 from hrpc.database import mysql
 from hrpc.errors import DatabaseUnavailable, PoolTimeout
 from hrpc.testing.servers import MySQLServer
+from tests.callers import loaded
 from tests.database.conftest import Open, login
-from tests.database.load import loaded
 
 
 async def hold(db: Any, held: asyncio.Event, release: asyncio.Event) -> None:

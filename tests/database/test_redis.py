@@ -20,9 +20,9 @@ from hrpc.database import redis
 from hrpc.errors import DatabaseRefused, DatabaseUnavailable, NotRunning, PoolTimeout
 from hrpc.testing.servers import RedisServer
 from hrpc.testing.servers import redis_server as start_redis
+from tests.callers import loaded
 from tests.database.conftest import Open
-from tests.database.load import loaded
-from tests.database.tcp_proxy import answering, proxied
+from tests.database.lossy_proxy import answering, proxied
 
 
 async def refused(**options: Any) -> str:

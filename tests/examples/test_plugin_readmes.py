@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hrpc
-from tests.examples.test_readme import ROOT, blocks
+from tests.examples.pages import ROOT, blocks
 
 PAGES = sorted(ROOT.glob("plugins/*/README.md"))
 

@@ -22,7 +22,7 @@ from hrpc.errors import StartError
 from hrpc.testing import provide
 from tests.distribution import installed
 from tests.echo import call
-from tests.examples.test_readme import DOCS, blocks
+from tests.examples.pages import DOCS, blocks
 from tests.server.recorded import a_server
 
 PAGE = DOCS / "plugins.md"

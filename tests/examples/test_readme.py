@@ -12,14 +12,7 @@ from pathlib import Path
 import pytest
 
 from hrpc.database import mysql, redis
-
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-DOCS = ROOT / "docs"
-
-
-def blocks(language: str, page: Path = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+from tests.examples.pages import DOCS, README, ROOT, blocks
 
 
 def test_the_first_code_is_the_greeter() -> None:

@@ -20,11 +20,10 @@ from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
 from tests.echo import add_echo, call
 from tests.eventually import eventually
+from tests.server.pooled import PATIENT, connections
 
 DEADLINE = 25.0
 """Seconds; longer than anything that a caller waits for."""
-PATIENT = {"acquire_timeout": 9.0, "connect_timeout": 9.0}
-"""A busy machine makes callers wait for a connection for long, which has nothing to do with what is tested."""
 CALLERS = 16
 
 
@@ -169,20 +168,6 @@ async def test_a_sync_handler_has_the_client_and_the_async_one_uses_it(mariadb: 
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         await call(channel, "Look")
         assert seen == [mysql.get()]
-
-
-async def connections(server: MySQLServer) -> int:
-    """How many connections of its user the server has, but for the one that asks."""
-    import aiomysql
-
-    connection = await aiomysql.connect(
-        host=server.host, port=server.port, user=server.username, password=server.password
-    )
-    async with connection.cursor() as cursor:
-        await cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s", server.username)
-        (found,) = await cursor.fetchone()
-    await connection.ensure_closed()
-    return int(found) - 1
 
 
 async def test_a_start_that_fails_later_leaves_no_connection_open(own_mariadb: MySQLServer, free_port: int) -> None:

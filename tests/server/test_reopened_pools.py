@@ -16,10 +16,10 @@ from hrpc.database import mysql, redis
 from hrpc.server.pools import Live
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
+from tests.callers import loaded
 from tests.database.conftest import login
-from tests.database.load import loaded
 from tests.eventually import eventually
-from tests.server.test_databases import PATIENT, connections
+from tests.server.pooled import PATIENT, connections
 
 CALLERS = 24
 

@@ -13,16 +13,15 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry import baggage, trace
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 import hrpc
 from hrpc import context
 from tests.echo import SERVICE, add_echo, call
-from tests.eventually import eventually
-from tests.tracing.conftest import Spans
+from tests.tracing.spans import Spans, ended, ids, parent
 
 tracer = trace.get_tracer("tests")
+
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -33,24 +32,6 @@ async def serving(*options: hrpc.Option, **methods: Any) -> AsyncIterator[grpc.a
     add_echo(server, **methods)
     async with server, grpc.aio.insecure_channel(server.address) as channel:
         yield channel
-
-
-async def ended(spans: Spans, name: str, number: int = 1) -> list[ReadableSpan]:
-    """The spans of that name; a call's ends a moment after its answer."""
-
-    async def found() -> list[ReadableSpan]:
-        return spans.named(name) if len(spans.named(name)) >= number else []
-
-    return await eventually(found)
-
-
-def ids(span: ReadableSpan) -> tuple[str, str]:
-    assert span.context is not None
-    return trace.format_trace_id(span.context.trace_id), trace.format_span_id(span.context.span_id)
-
-
-def parent(span: ReadableSpan) -> str:
-    return "" if span.parent is None else trace.format_span_id(span.parent.span_id)
 
 
 async def test_a_call_is_a_span_with_the_standard_attributes(spans: Spans) -> None:

@@ -18,8 +18,8 @@ import hrpc
 from tests.echo import call
 from tests.process import running, script
 from tests.tracing.collector import collecting
-from tests.tracing.conftest import Spans
 from tests.tracing.exporting import a_server, tracer, work
+from tests.tracing.spans import Spans
 
 NOT_BY_ITSELF = "3600000"
 """Milliseconds until spans are sent though nothing ends: on a busy machine, the usual five seconds may be over soon."""

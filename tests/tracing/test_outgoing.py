@@ -20,8 +20,7 @@ from hrpc import Consul, service
 from hrpc.testing.servers import ConsulServer
 from tests.echo import SERVICE, add_echo, call
 from tests.elsewhere import elsewhere
-from tests.tracing.conftest import Spans
-from tests.tracing.test_calls import ended, ids, parent
+from tests.tracing.spans import Spans, ended, ids, parent
 
 tracer = trace.get_tracer("tests")
 
@@ -202,30 +201,3 @@ async def test_a_trace_id_of_a_go_service_goes_on_in_both_forms(spans: Spans) ->
     assert len({ids(span)[0] for span in spans.ended}) == 1
     served = of_kind(spans, "AskB", SpanKind.SERVER)
     assert (served.attributes or {})["hrpc.trace_id"] == "go.1"
-
-
-def test_a_job_is_one_trace(spans: Spans) -> None:
-    async def nightly() -> str:
-        with tracer.start_as_current_span("inner"):
-            await asyncio.sleep(0)
-        current = hrpc.context.current()
-        assert current is not None
-        return current.trace_id
-
-    server = a_server("jobs", spans.option())
-    trace_id = server.run(nightly)
-    job = spans.one("test_a_job_is_one_trace.<locals>.nightly")
-    assert ids(job)[0] == trace_id
-    assert parent(spans.one("inner")) == ids(job)[1]
-
-
-def test_a_job_that_fails_is_an_error_without_its_words(spans: Spans) -> None:
-    async def failing() -> None:
-        raise ValueError("secret")
-
-    with pytest.raises(ValueError, match="secret"):
-        a_server("jobs", spans.option()).run(failing)
-    (job,) = spans.ended
-    assert job.status.status_code is StatusCode.ERROR
-    assert (job.attributes or {})["error.type"] == "ValueError"
-    assert "secret" not in job.to_json()

@@ -23,7 +23,7 @@ from hrpc.health.checker import Kind
 from hrpc.testing.servers import ConsulServer, MySQLServer, RedisServer
 from tests import agent
 from tests.eventually import eventually
-from tests.tracing.conftest import Spans
+from tests.tracing.spans import Spans
 
 tracer = trace.get_tracer("tests")
 

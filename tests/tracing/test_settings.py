@@ -9,8 +9,8 @@ import pytest
 
 import hrpc
 from hrpc.errors import OptionError, StartError
-from tests.tracing.conftest import Spans
 from tests.tracing.exporting import a_server, work
+from tests.tracing.spans import Spans
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from hrpc.server.pools import Live
 from hrpc.testing import provide
 from hrpc.testing.servers import ConsulServer
 from tests import agent
-from tests.database.load import loaded
+from tests.callers import loaded
 from tests.echo import add_echo, call
 from tests.eventually import eventually
-from tests.tracing.conftest import Spans
+from tests.tracing.spans import Spans
 
 if TYPE_CHECKING:
     from conftest import MakeFake

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from uniqueid_leases import OF_CHILDREN, calling, destroy_session, keys, marked, node_is_not, server, value
@@ -27,9 +27,6 @@ from tests.elsewhere import elsewhere
 from tests.eventually import eventually
 from tests.faults.acl import ACL, Owner
 from tests.server.workers.fleet import fleet
-
-if TYPE_CHECKING:
-    from conftest import Launch
 
 pytestmark = pytest.mark.usefixtures("often")
 
@@ -100,7 +97,7 @@ async def test_all_node_ids_taken_fails_the_start_and_says_so(consul: ConsulServ
 
 
 async def test_a_token_without_rights_fails_the_start_and_the_policy_of_the_readme_is_enough(
-    launch: Launch, tmp_path: Path
+    launch: Any, tmp_path: Path
 ) -> None:
     consul, prefix = launch(lambda: consul_server(ACL)), tmp_path.name
     owner = Owner(consul.address)

@@ -18,7 +18,7 @@ from hrpc.errors import OptionError, PortTaken, StartError
 from tests.authority import Authority
 from tests.echo import Gate, call
 from tests.engine.conformance.conftest import Engine
-from tests.engine.conformance.http2 import connected
+from tests.engine.conformance.hostile_client import connected
 from tests.eventually import eventually
 
 

@@ -19,7 +19,7 @@ import pytest
 import hrpc
 from tests.echo import SERVICE, call
 from tests.engine.conformance.conftest import Engine
-from tests.engine.conformance.http2 import PREFACE, Http2, connected
+from tests.engine.conformance.hostile_client import PREFACE, Http2, connected
 from tests.eventually import eventually
 
 

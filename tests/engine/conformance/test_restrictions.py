@@ -24,7 +24,7 @@ from grpc._cython import cygrpc
 from hrpc.option.native import PROVEN_ON, RESTRICTIONS
 from tests.echo import SERVICE, call
 from tests.engine.conformance.conftest import Engine
-from tests.engine.conformance.http2 import connected
+from tests.engine.conformance.hostile_client import connected
 from tests.process import running, script
 
 LOCAL = 'hrpc.with_listen_port(0, host="127.0.0.1")'

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hrpc.service.balancing import Endpoint
-from tests.service.balancing.fleet import CANCELLED, OK, UNAVAILABLE, Fleet
+from tests.service.balancing.endpoints import CANCELLED, OK, UNAVAILABLE, Fleet
 
 NAMES = st.sampled_from(["a/1", "a/2", "a/3", "b/1", "b/2", "c/1"])
 LISTS = st.dictionaries(NAMES, st.integers(0, 5))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hrpc.service.balancing.consistent_hash import ConsistentHash
 from hrpc.service.balancing.endpoint import Endpoint
-from tests.service.balancing.fleet import Fleet, instance
+from tests.service.balancing.endpoints import Fleet, instance
 
 KEYS = [f"user-{number}" for number in range(500)]
 NAMES = st.sets(st.integers(0, 40).map("10.0.0.{}".format), min_size=1, max_size=12)

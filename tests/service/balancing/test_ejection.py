@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.service.balancing.fleet import CANCELLED, OK, UNAVAILABLE, Fleet
+from tests.service.balancing.endpoints import CANCELLED, OK, UNAVAILABLE, Fleet
 
 CODES = grpc.StatusCode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.balancing.fleet import CANCELLED, OK, UNAVAILABLE, Fleet
+from tests.service.balancing.endpoints import CANCELLED, OK, UNAVAILABLE, Fleet
 
 
 def p2c(weights: dict[str, int], **settings: object) -> Fleet:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.service.balancing.fleet import Fleet
+from tests.service.balancing.endpoints import Fleet
 
 WEIGHTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 12), min_size=1)
 SEEDS = st.integers(0, 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.balancing.fleet import Fleet
+from tests.service.balancing.endpoints import Fleet
 
 
 @pytest.mark.parametrize("picker", ["weighted_round_robin", "p2c"])

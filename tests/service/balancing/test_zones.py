@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.service.balancing.fleet import Fleet
+from tests.service.balancing.endpoints import Fleet
 
 
 def fleet_of(zones: dict[str, int], zone: str = "a", **settings: object) -> Fleet:

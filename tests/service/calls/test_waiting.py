@@ -17,8 +17,8 @@ from hrpc.rpc.breaker import Breakers
 from hrpc.service import balanced_channel
 from tests.echo import SERVICE, call
 from tests.service.calls.fleet import Fleet, fleet
+from tests.service.calls.kinds import KINDS, Peer, all_of, begin
 from tests.service.calls.servers import bare
-from tests.service.calls.test_call_objects import KINDS, Peer, all_of, begin
 from tests.service.peers import called
 
 SOON = hrpc.with_graceful_stop(drain_delay=0)
