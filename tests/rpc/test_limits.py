@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -230,7 +231,10 @@ def test_shedding_ends_within_a_quarter_of_a_second(clock: Clock) -> None:
     assert clock.now - began <= 0.25
 
 
-def test_the_share_of_calls_is_refused_and_told_when_to_come_back(clock: Clock, log: list[str]) -> None:
+def test_the_share_of_calls_is_refused_and_told_when_to_come_back(
+    clock: Clock, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hrpc.rpc.guard.lag.random", Random(1))
     found = guards(hrpc.with_concurrency_limit(lag=0.05), clock=clock)
     lag = found.lag
     only = gate(found, ECHO)

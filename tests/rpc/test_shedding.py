@@ -70,7 +70,7 @@ async def test_calls_that_wait_to_be_taken_are_shed_though_the_event_loop_is_nev
     served = [each for each in found if each == b"x"]
     shed = [each for each in found if isinstance(each, grpc.aio.AioRpcError) and hint(each) >= 0.1]
     assert len(served) + len(shed) == 500
-    assert len(served) > 20
+    assert len(served) > 10
     assert len(shed) > 100
 
 
