@@ -53,6 +53,9 @@ async def main():
 asyncio.run(main())
 """
 
+TRIED_SOON = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
+"""A service that starts is there a moment later; by itself gRPC waits for seconds between its attempts."""
+
 FILL = """
 os.set_blocking(1, False)
 try:
@@ -145,7 +148,7 @@ async def test_a_reader_that_has_gone_ends_nothing(tmp_path: Path) -> None:
 async def test_a_service_whose_output_is_stuck_serves_and_ends_at_a_signal(tmp_path: Path, free_port: int) -> None:
     options = (f'hrpc.with_listen_port({free_port}, "127.0.0.1")', "hrpc.with_graceful_stop(step_limit=0.5)")
     async with unread(script(tmp_path, *options, before=FILL)) as child:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}", TRIED_SOON) as channel:
             for _ in range(20):
                 assert await call(channel, "Echo", wait_for_ready=True, timeout=LIMIT) == b"x"
         child.process.send_signal(signal.SIGTERM)
