@@ -18,6 +18,7 @@ import yarl
 from consul import base
 from loguru import logger
 
+from hrpc.consul.connections import Connections
 from hrpc.consul.current_token import CurrentToken
 from hrpc.consul.refusal import advice, refusal, unknown_token
 from hrpc.consul.requests import Requests
@@ -55,12 +56,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         """Whether Consul does not know the token at the moment: it has expired, or was deleted."""
 
     async def __aenter__(self) -> Self:
-        connector: aiohttp.BaseConnector
-        if self._unix:
-            connector = aiohttp.UnixConnector(self._unix, limit=0)
-        else:
-            # A blocking query holds its connection for a minute, so the number of connections is that of the watches.
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or False)
+        connector = aiohttp.UnixConnector(self._unix, limit=0) if self._unix else Connections(self._ssl)
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 
@@ -68,7 +64,10 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._session is not None
+        connector = self._session.connector
         await self._session.close()
+        if isinstance(connector, Connections):
+            await connector.end()
 
     async def request(
         self,
