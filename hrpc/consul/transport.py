@@ -108,7 +108,8 @@ class Transport(base.HTTPClient):  # type: ignore[misc]
             if response := await self.current_token.until_changed(path, asking):
                 return response
         except ConsulPermissionDenied:
-            await self.current_token.refresh()
+            if self.current_token.value == used:  # else another request has found it meanwhile
+                await self.current_token.refresh()
             if self.current_token.value == used:
                 raise
         return await self._send(method, path, _at_once(params) if wait else params, data, headers, 0.0)

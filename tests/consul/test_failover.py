@@ -75,7 +75,7 @@ async def test_the_first_that_has_instances_counts_and_the_next_steps_in() -> No
         await there.says((THERE,))
         assert not failover.known, "the preferred one may still answer"
         await here.says((HERE,))
-        await failover.ready(1)
+        await failover.ready(20)
         assert failover.value == (HERE,)
         await here.says(())
         assert failover.value == (THERE,)
@@ -118,7 +118,7 @@ async def test_one_that_never_answers_is_passed_over_and_when_all_do_not_it_is_a
         with pytest.raises(ConsulUnreachable, match="away"):
             await failover.ready(0.001)
         await there.says((THERE,))
-        await failover.ready(1)
+        await failover.ready(20)
         assert failover.value == (THERE,)
 
 
@@ -168,7 +168,7 @@ async def test_real_datacenters_step_in_for_each_other(
             await from_datacenters(["there"])
             unknown_first = selection._replace(datacenters=("nowhere", "there"))
             assert [each.port for each in mine.fetch_instances(unknown_first)] == [4001]
-            await mine.instances(unknown_first).ready(5)
+            await mine.instances(unknown_first).ready(20)
             assert [each.port for each in mine.instances(unknown_first).value] == [4001]
             mine.release(unknown_first)
             mine.release(selection)

@@ -120,7 +120,7 @@ async def test_finding_a_service_needs_to_read_it_and_the_nodes(owner: Owner) ->
     async def finds(*rules: str) -> bool:
         async with connect(Consul(address=owner.address, token=owner.token(*rules))) as client:
             watch = client.instances(Selection("users"))
-            await watch.ready(5)
+            await watch.ready(20)
             return bool(watch.value)
 
     async with a_server(owner, "users", OWNER):

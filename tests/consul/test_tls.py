@@ -57,7 +57,7 @@ async def works(client: Client, guarded: Agent, name: str) -> None:
     entry = Registration(f"{name}-1", name, "127.0.0.1", 4000, ("development",), {}, 1, CHECK)
     async with client.registered(entry):
         found = client.instances(Selection(name, ("development",)))
-        await found.ready(5)
+        await found.ready(20)
         await client.write(f"{name}/key", b"1")
         assert await client.read(f"{name}/key") == b"1"
         assert client.fetch_key(f"{name}/key") == b"1"

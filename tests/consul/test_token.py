@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from loguru import logger
 
 import hrpc
@@ -140,7 +141,7 @@ async def test_another_token_is_used_by_new_requests_and_by_blocking_queries_tha
         await held.wait()
         agent.release("/v1/kv/a")
         file.write_text("second")
-        assert (await asyncio.wait_for(query, 5)).code == 200
+        assert (await asyncio.wait_for(query, 20)).code == 200
         first, again = agent.asked
         assert (first.headers["X-Consul-Token"], first.query) == ("first", {"index": "7", "wait": "55s", "raw": ""})
         # Another token may see something else: Consul is not asked to wait for a change of the same.
@@ -163,24 +164,52 @@ async def test_a_request_that_is_denied_looks_for_another_token_at_once(
         assert transport.denied == 2
 
 
-async def test_many_that_are_denied_at_once_look_into_the_file_together(
-    agent: Scripted, file: Path, slow: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = 0
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The token of before each look into the file."""
+    seen: list[str] = []
     refresh = Token.refresh
 
     def counted(self: Token) -> None:
-        nonlocal looks
-        looks += 1
+        seen.append(self.value)
         refresh(self)
 
     monkeypatch.setattr(Token, "refresh", counted)
+    return seen
+
+
+async def test_many_that_are_denied_at_once_look_into_the_file_together(
+    agent: Scripted, file: Path, slow: None, looks: list[str]
+) -> None:
     agent.deny("first")
     async with Transport(following(agent, file)) as transport:
         file.write_text("second")
         answers = await asyncio.gather(*(transport.request("GET", "/v1/kv/a") for _ in range(50)))
         assert [answer.code for answer in answers] == [200] * 50
-        assert looks < 25
+        assert len(looks) < 25
+
+
+async def test_who_is_denied_when_another_has_found_the_new_token_does_not_look_for_it(
+    agent: Scripted, file: Path, slow: None, looks: list[str]
+) -> None:
+    agent.deny("first")
+    answer, has_come, found = agent.answer, asyncio.Event(), asyncio.Event()
+
+    async def late(request: web.Request) -> web.Response:
+        if request.path == "/v1/kv/late":
+            has_come.set()
+            await found.wait()
+        return await answer(request)
+
+    agent.instead = late
+    async with Transport(following(agent, file)) as transport:
+        asking = asyncio.create_task(transport.request("GET", "/v1/kv/late"))
+        await has_come.wait()
+        file.write_text("second")
+        assert (await transport.request("GET", "/v1/kv/a")).code == 200
+        found.set()
+        assert (await asking).code == 200
+    assert looks == ["first"]
 
 
 async def test_a_token_that_consul_does_not_know_is_told_loudly_and_once(

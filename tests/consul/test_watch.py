@@ -164,7 +164,7 @@ async def test_an_idle_watch_outlives_the_limit_of_a_request_and_logs_nothing(
     async with connect(Consul(address=consul.address, timeout=2.0)) as client:
         async with client.registered(entry("idle", 1, 4001)):
             watching = client._instances("idle", Selection("idle"))
-            await watching.ready(5)
+            await watching.ready(20)
             sink = logger.add(lines.append)
             watching.on_round(answered)
             began = time.monotonic()
@@ -181,7 +181,7 @@ async def test_a_watch_that_begins_while_consul_is_away_heals_and_so_does_one_th
 ) -> None:
     async with connect(Consul(address=own_consul.address)) as client, asyncio.timeout(60):
         before = client.instances(Selection("healing"))
-        await before.ready(5)
+        await before.ready(20)
         await asyncio.to_thread(own_consul.kill)
         during = client.instances(Selection("healing", ("development",)))
         with pytest.raises(ConsulUnreachable):
@@ -208,7 +208,7 @@ async def test_an_error_starts_again_without_an_index_and_never_ends_the_watch()
     async with watched(script) as watching:
         with pytest.raises(ConsulUnreachable, match="away"):
             await watching.ready(0.0001)
-        await watching.ready(5)
+        await watching.ready(20)
         assert watching.value in (("a",), ("b",))
         await asyncio.wait_for(script.exhausted.wait(), 20)
         assert script.asked[-3:] == [3, None, 2]
@@ -230,7 +230,7 @@ async def test_a_sudden_empty_answer_is_held_and_then_shown() -> None:
 async def test_an_empty_answer_that_is_the_first_is_shown_at_once() -> None:
     script = Script((1, ()))
     async with watched(script, hold=30) as watching:
-        await watching.ready(5)
+        await watching.ready(20)
         assert watching.known
         assert watching.value == ()
 

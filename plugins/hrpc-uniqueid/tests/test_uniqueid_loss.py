@@ -138,16 +138,18 @@ async def _makes() -> bool:
 
 
 MAKER = """
+import threading, time
 from hrpc import uniqueid
 from hrpc_uniqueid import lease
 lease.MARGIN, lease.RENEWALS = 9.0, 20
+begun = threading.Event()
 
 async def make(request, context):
     return str(uniqueid.next_id()).encode()
 
 def tell():
-    import time
     last = time.monotonic()
+    begun.set()
     while True:
         now = time.monotonic()
         try:
@@ -160,8 +162,8 @@ def tell():
         last = now
 
 async def watch(request, context):
-    import threading
     threading.Thread(target=tell, daemon=True).start()
+    await asyncio.to_thread(begun.wait)
     return b""
 """
 
