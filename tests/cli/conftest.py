@@ -56,3 +56,9 @@ def _environ(environ: Mapping[str, str]) -> dict[str, str]:
 def command(tmp_path: Path) -> Iterator[Command]:
     with ExitStack() as stack:
         yield Command(tmp_path, stack)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> str:
+    """A folder of this test's own, so that no other service is found."""
+    return str(tmp_path / "run")

@@ -16,7 +16,7 @@ from examples.demo.process import ROOT, Process
 from examples.greeter import greeter_pb2, greeter_pb2_grpc
 from hrpc.cli.reload.files import matters, not_generated, told
 from tests.cli.conftest import Command
-from tests.cli.test_run import DEV, agent_of, listed
+from tests.cli.dev import DEV, agent_of, listed
 
 LIMIT = 30.0
 

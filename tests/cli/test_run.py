@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import grpc
 import pytest
@@ -14,18 +13,9 @@ from examples.greeter import greeter_pb2, greeter_pb2_grpc
 from hrpc.testing import DevConsul
 from hrpc.testing.servers import ConsulServer
 from tests.cli.conftest import Command
+from tests.cli.dev import DEV, agent_of, listed
 
 LIMIT = 30.0
-
-# The port of --dev is one for the whole machine, so the tests take another.
-DEV = """
-import sys
-import hrpc.cli
-import hrpc.cli.dev
-
-hrpc.cli.dev.PORT = int(sys.argv.pop(1))
-hrpc.cli.main()
-"""
 
 SERVICE = """
 import hrpc
@@ -57,18 +47,6 @@ def said_hello(address: str) -> str:
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = greeter_pb2_grpc.GreeterStub(channel)
         return str(stub.SayHello(greeter_pb2.HelloRequest(name="Ada"), timeout=LIMIT).served_by)
-
-
-def agent_of(process: Process) -> str:
-    """The address of the Consul that --dev says it uses."""
-    found = re.search(r"http://([\d.:]+\d)", process.line(lambda line: line.startswith("hrpc --dev: ")))
-    assert found
-    return found[1]
-
-
-def listed(agent: str, name: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = asked.get(f"http://{agent}/v1/health/service/{name}?passing")
-    return [entry["Service"] for entry in entries]
 
 
 def test_serves_the_module_of_the_current_folder_until_sigterm(command: Command) -> None:

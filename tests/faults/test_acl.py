@@ -13,8 +13,8 @@ import hrpc
 from hrpc import configs, service
 from hrpc.errors import ConsulPermissionDenied, HrpcError
 from hrpc.testing.servers import ConsulServer, consul_server
+from tests.acl import ACL, Owner
 from tests.eventually import eventually
-from tests.faults.acl import ACL, Owner
 from tests.faults.services import a_server
 from tests.load import load
 

@@ -22,10 +22,10 @@ from hrpc.testing.servers import ConsulServer, consul_server
 from hrpc.uniqueid.generator import EPOCH, NODES
 from hrpc_uniqueid import leases
 from tests import agent
+from tests.acl import ACL, Owner
 from tests.echo import call
 from tests.elsewhere import elsewhere
 from tests.eventually import eventually
-from tests.faults.acl import ACL, Owner
 from tests.server.workers.fleet import fleet
 
 pytestmark = pytest.mark.usefixtures("often")
