@@ -36,6 +36,7 @@ class Remembering:
         self.calls: list[str] = []
         self.failing: set[str] = set()
         self.held: set[str] = set()
+        self.holds = asyncio.Event()
         self.go_on = asyncio.Event()
 
     async def register(self, node: ServiceNode) -> None:
@@ -51,6 +52,7 @@ class Remembering:
         self.calls.append(what)
         name = what.split()[0]
         if name in self.held:
+            self.holds.set()
             await self.go_on.wait()
             self.calls.append(f"{what} done")
         if name in self.failing:

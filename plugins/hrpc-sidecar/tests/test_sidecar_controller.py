@@ -144,7 +144,7 @@ async def test_a_failed_register_is_tried_again_without_a_disconnect() -> None:
         assert (error.service_name, error.service_port) == ("orders", 9090)
         assert isinstance(error.__cause__, SidecarApiError)
         client.failing.clear()
-        await asyncio.wait_for(controller.registered(), 5)
+        await asyncio.wait_for(controller.registered(), 30)
         assert controller.status().registered
         assert controller.status().disconnect_count == 0
         tried = len(client.calls)
@@ -194,12 +194,7 @@ async def test_when_a_runner_has_ended_no_register_is_under_way(retrying: bool) 
 
         await eventually(tried)
         client.held.add("register")
-
-    async def held() -> bool:
-        return bool(client.calls) and client.calls[-1] == "register" and "register" in client.held
-
-    await eventually(held)
-    await asyncio.sleep(0.03)
+    await client.holds.wait()
     running.cancel()
     await asyncio.sleep(0.01)
     assert not running.done(), "the request is waited for"

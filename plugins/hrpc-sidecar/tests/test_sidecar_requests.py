@@ -86,6 +86,6 @@ async def test_an_agent_that_is_away_is_an_error_without_a_status(free_port: int
 async def test_an_agent_that_does_not_answer_is_waited_for_no_longer_than_the_timeout(agent: SidecarAgent) -> None:
     agent.hang("/register")
     client = ApiClient(agent.base_url, timeout=0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(SidecarApiError, match=r"no answer within 0\.05 s"):
             await client.register(node())

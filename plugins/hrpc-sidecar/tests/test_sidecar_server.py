@@ -30,7 +30,7 @@ def server(*options: hrpc.Option, drain_delay: float = 0.0, gate: Gate | None = 
     made = hrpc.new_server(
         hrpc.with_server_name("shop"),
         hrpc.with_listen_port(0, host="127.0.0.1"),
-        hrpc.with_graceful_stop(drain_delay=drain_delay, grace=5),
+        hrpc.with_graceful_stop(drain_delay=drain_delay, grace=60),
         *options,
     )
     add_echo(made, gate)
@@ -89,7 +89,7 @@ async def test_the_agent_is_told_what_the_server_is(agent: SidecarAgent) -> None
 
 async def test_a_stop_drains_waits_serves_to_the_end_and_only_then_deregisters(agent: SidecarAgent) -> None:
     gate = Gate()
-    running = server(hrpc_sidecar.with_sidecar(agent.base_url), drain_delay=1.0, gate=gate)
+    running = server(hrpc_sidecar.with_sidecar(agent.base_url), drain_delay=2.0, gate=gate)
     async with running, grpc.aio.insecure_channel(running.address) as channel:
         held = asyncio.ensure_future(call(channel, "Hold"))
         await gate.entered.wait()
@@ -115,7 +115,7 @@ async def test_a_stop_drains_waits_serves_to_the_end_and_only_then_deregisters(a
         await stopping
     assert paths(agent) == ["/register", "/drain", "/deregister"]
     drain = next(one.body for one in agent.received if one.path == "/drain")
-    assert drain["grace_period"] == "6s"
+    assert drain["grace_period"] == "62s"
 
 
 async def test_a_start_goes_on_without_the_agent_and_registers_when_it_is_there(
@@ -148,7 +148,7 @@ async def test_a_start_that_is_to_fail_fast_says_why(free_port: int, agent: Side
         async with server(away):
             pass
     agent.fail("/register", status=422, code="INVALID", message="no such tenant", times=1000)
-    refusing = hrpc_sidecar.with_sidecar(agent.base_url, fail_fast=True, request_timeout=1.0)
+    refusing = hrpc_sidecar.with_sidecar(agent.base_url, fail_fast=True, request_timeout=2.0)
     with pytest.raises(StartError, match="code INVALID, no such tenant"):
         async with server(refusing):
             pass
@@ -180,7 +180,7 @@ async def test_an_outage_is_in_the_log_once_for_each_kind_of_error(agent: Sideca
 @pytest.mark.parametrize("fault", ["register 502", "register no", "cut", "closed", "malformed", "silent", "hangs"])
 async def test_after_each_fault_of_the_agent_the_service_is_registered_again(agent: SidecarAgent, fault: str) -> None:
     # A busy machine is no fault of the agent: only where one is to be noticed by a limit, that is short.
-    limits = {"silent": {"idle_limit": 0.5}, "hangs": {"request_timeout": 0.5}}
+    limits = {"silent": {"idle_limit": 1.5}, "hangs": {"request_timeout": 2.0}}
     sidecar = hrpc_sidecar.Sidecar(agent.base_url, reconnect_interval=0.1, **limits.get(fault, {}))
 
     async def is_registered() -> bool:
