@@ -57,7 +57,7 @@ async def test_a_redis_that_is_killed_is_noticed_before_the_lock_is_free(own_red
             async with locks.read("b"):
                 pass
         await asyncio.to_thread(own_redis.start)
-        async with locks.write("a", timeout=5):
+        async with locks.write("a", timeout=30):
             pass
 
 
@@ -122,14 +122,14 @@ def stopped(process: int) -> Iterator[None]:
 async def test_a_redis_that_stands_still_is_noticed(own_redis: RedisServer) -> None:
     if not own_redis.source.startswith("program"):
         pytest.skip("a container's process cannot be stopped from here")
-    async with opened(own_redis, PREFIX, ttl=0.9) as locks, opened(own_redis, PREFIX, ttl=0.9) as others:
+    async with opened(own_redis, PREFIX, ttl=0.9) as locks, opened(own_redis, PREFIX, ttl=30) as others:
         holder = Holder(locks.write("a"))
         await holder.has.wait()
         pid = (await locks._client.info("server"))["process_id"]
         with stopped(pid):
             with pytest.raises(LockLost, match="it could not be renewed in time: "):
                 await holder.task
-        async with others.write("a", timeout=5) as held:
+        async with others.write("a", timeout=30) as held:
             assert holder.held is not None
             assert held.token > holder.held.token
         await nothing_is_left(own_redis, PREFIX)
@@ -246,14 +246,14 @@ async def test_a_lock_that_cannot_be_given_back_ends_by_itself(own_redis: RedisS
     async with proxied(own_redis.address) as proxy:
         async with (
             opened(own_redis, PREFIX, ttl=1.5, port=proxy.port) as locks,
-            opened(own_redis, PREFIX, ttl=1.5) as others,
+            opened(own_redis, PREFIX, ttl=30) as others,
         ):
             async with locks.write("a"):
                 if is_frozen:
                     proxy.freeze()
                 else:
                     await proxy.refuse()
-            async with others.write("a", timeout=5):
+            async with others.write("a", timeout=30):
                 pass
             await proxy.heal()
     logger.remove(sink)
@@ -293,7 +293,7 @@ async def test_a_holder_that_stood_still_is_told_before_it_goes_on(own_redis: Re
             async with locks.write("a", timeout=0):
                 pass
         with stopped(process.pid):
-            async with locks.write("a", timeout=10) as held:
+            async with locks.write("a", timeout=30) as held:
                 assert held.token > token
         told = await process.says("raised")
         assert "lock 'a': lost while it was held: it could not be renewed in time" in told

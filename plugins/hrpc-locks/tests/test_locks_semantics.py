@@ -208,7 +208,7 @@ async def test_one_that_is_cancelled_while_redis_answers_leaves_nothing_behind(
         await asyncio.wait([one.task for one in asking])
         await proxy.heal()
         await holder.leave()
-        async with locks.write("a", timeout=1):
+        async with locks.write("a", timeout=6):
             pass
     await nothing_is_left(redis_server, prefix)
 

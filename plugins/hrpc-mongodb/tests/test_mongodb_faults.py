@@ -79,7 +79,7 @@ async def test_a_server_that_dies_is_unavailable_until_it_is_back(
     make_fake: MakeFake, open_mongodb: OpenMongoDB
 ) -> None:
     server = make_fake()
-    pool = await open_mongodb(server, selection_timeout=0.3)
+    pool = await open_mongodb(server, selection_timeout=1.0)
     await pool.client.sold.insert_one({"_id": 1})
     server.kill()
     for operate in (lambda: pool.client.sold.find_one({}), pool.client.sold.find({}).next):
@@ -105,7 +105,7 @@ async def test_a_server_that_dies_is_unavailable_until_it_is_back(
 
 async def test_a_silent_server_is_given_up_and_was_told_when(make_fake: MakeFake, open_mongodb: OpenMongoDB) -> None:
     server = make_fake()
-    pool = await open_mongodb(server, read_timeout=0.3)
+    pool = await open_mongodb(server, read_timeout=1.0)
     server.silent = {"find", "insert"}
     for operate in (lambda: pool.client.sold.find_one({}), lambda: pool.client.sold.insert_one({})):
         began = time.monotonic()
@@ -113,8 +113,8 @@ async def test_a_silent_server_is_given_up_and_was_told_when(make_fake: MakeFake
             await operate()
         assert error.value.timeout
         assert pool.is_unavailable(error.value)
-        assert time.monotonic() - began < 3
-        assert 0 < server.commands[-1]["maxTimeMS"] <= 300
+        assert time.monotonic() - began < 9, "which is less than usual"
+        assert 0 < server.commands[-1]["maxTimeMS"] <= 1000
 
 
 async def test_the_deadline_of_a_call_bounds_an_operation_and_the_server_is_told(
@@ -123,13 +123,13 @@ async def test_the_deadline_of_a_call_bounds_an_operation_and_the_server_is_told
     server = make_fake()
     db = (await open_mongodb(server)).client
     await db.sold.insert_many([{"_id": number} for number in range(9)])
-    with background_context(2.0):
+    with background_context(8.0):
         await db.sold.find_one({})
         await db.sold.find({}, batch_size=2).to_list()
         assert [one async for one in db.sold.find({})]
         await db.sold.update_one({}, {"$set": {"n": 1}})
     limited = [one for one in server.commands if next(iter(one)) in ("find", "update")]
-    assert all(0 < one["maxTimeMS"] <= 2100 for one in limited), limited
+    assert all(0 < one["maxTimeMS"] <= 8100 for one in limited), limited
     server.commands.clear()
     with background_context(60.0):
         await db.sold.find_one({})
@@ -142,7 +142,7 @@ async def test_the_deadline_of_a_call_bounds_an_operation_and_the_server_is_told
 @pytest.mark.usefixtures("sockets_left")
 async def test_a_connection_that_is_not_made_in_time_is_told(make_fake: MakeFake, open_mongodb: OpenMongoDB) -> None:
     server = make_fake(users=USERS)
-    pool = await open_mongodb(server, connect_timeout=0.3, **LOGIN)
+    pool = await open_mongodb(server, connect_timeout=1.0, **LOGIN)
     server.silent = {"saslContinue"}
     server.cut()
 
@@ -151,9 +151,7 @@ async def test_a_connection_that_is_not_made_in_time_is_told(make_fake: MakeFake
             await pool.client.sold.find_one({})
         except PyMongoError as error:
             assert pool.is_unavailable(error)
-            return isinstance(error, DatabaseUnavailable) and "no connection within 0.3 s (connect_timeout)" in str(
-                error
-            )
+            return isinstance(error, DatabaseUnavailable) and "no connection within 1 s (connect_timeout)" in str(error)
         return False
 
     await eventually(is_slow)
@@ -195,7 +193,7 @@ async def test_a_full_pool_tells_who_has_the_connections(make_fake: MakeFake, op
 
     await eventually(is_full)
     with pytest.raises(PoolTimeout, match=r"2 of 2 per server are in use, held by .*nightly_export for") as error:
-        with background_context(0.1):
+        with background_context(0.5):
             await pool.client.sold.find_one({})
     assert isinstance(error.value, WaitQueueTimeoutError)
     assert pool.is_unavailable(error.value)
@@ -254,7 +252,7 @@ async def test_who_is_cancelled_at_any_moment_ends(make_fake: MakeFake, open_mon
         await asyncio.sleep(0.02 + 0.001 * number)
         for task in tasks:
             task.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(one) for one in ended} == {asyncio.CancelledError}, ended
 

@@ -113,5 +113,5 @@ class Handled:
 
     async def until(self, count: int) -> None:
         """Waits for so many calls."""
-        async with asyncio.timeout(15), self._came:
+        async with asyncio.timeout(60), self._came:
             await self._came.wait_for(lambda: len(self.messages) >= count)

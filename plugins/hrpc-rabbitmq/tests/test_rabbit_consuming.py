@@ -50,10 +50,16 @@ async def test_a_message_waits_for_its_next_attempt_at_the_broker_and_nobody_wai
     rabbitmq_server: RabbitMQServer,
 ) -> None:
     """With one handler at a time, those behind a message that has failed are handled before it comes again."""
-    name, handled = a_name(), Handled(failures=1)
-    async with a_server(rabbitmq_server, rabbitmq.consume(name, handled, retry=Always(attempts=3, max_delay=0.3))):
-        began = time.monotonic()
+    name, handled, are_there = a_name(), Handled(failures=1), asyncio.Event()
+
+    async def on_order(message: Message) -> None:
+        await are_there.wait()
+        await handled(message)
+
+    async with a_server(rabbitmq_server, rabbitmq.consume(name, on_order, retry=Always(attempts=3, max_delay=0.3))):
         await put(rabbitmq_server, name, b"1", b"2", b"3", message_id="seven", headers={"kind": "paid", "count": 3})
+        began = time.monotonic()
+        are_there.set()
         await handled.until(4)
     assert time.monotonic() - began >= 0.3
     assert handled.bodies == [b"1", b"2", b"3", b"1"]
@@ -125,7 +131,7 @@ async def test_a_message_comes_again_when_its_process_is_killed_between_handling
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", KILLED, name, json.dumps(login(rabbitmq_server)), env=environment
     )
-    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
     async with a_server(rabbitmq_server, rabbitmq.consume(name, handled)):
         await handled.until(2)
     assert handled.bodies == [b"last", b"behind"]

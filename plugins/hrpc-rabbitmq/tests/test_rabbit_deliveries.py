@@ -55,7 +55,7 @@ async def test_messages_that_end_in_any_order_and_way_each_have_one_end(rabbitmq
     consumed = rabbitmq.consume(name, on_order, concurrency=16, prefetch=40, retry=SOON)
     async with a_server(rabbitmq_server, consumed):
         await put(rabbitmq_server, name, *(b"%d" % number for number in range(300)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await ended.wait()
     assert {body: count for body, count in seen.items() if count != 1} == {b"%d" % each: 2 for each in range(0, 300, 5)}
     assert await waiting(rabbitmq_server, name) == 0
@@ -137,7 +137,7 @@ async def test_no_cancel_is_lost_in_the_library() -> None:
 
 async def test_a_service_can_stop_as_soon_as_it_has_started(rabbitmq_server: RabbitMQServer) -> None:
     for pause in (0.0, 0.001, 0.003, 0.006, 0.01):
-        async with asyncio.timeout(5), a_server(rabbitmq_server, rabbitmq.consume(a_name(), Handled())):
+        async with asyncio.timeout(30), a_server(rabbitmq_server, rabbitmq.consume(a_name(), Handled())):
             await asyncio.sleep(pause)
 
 

@@ -113,7 +113,10 @@ async def test_publishing_to_a_broker_that_is_away_ends_in_time(rabbitmq_server:
             assert rabbitmq_server.password not in str(told.value)
             with pytest.raises(QueueUnavailable, match=r"0\.2 s"):
                 await client.publish("", b"", routing_key="orders", timeout=0.2)
-            with context.background_context(timeout=0.05), pytest.raises(QueueUnavailable, match=r"more than 0\.0"):
+            with (
+                context.background_context(timeout=0.05),
+                pytest.raises(QueueUnavailable, match=r"more than 0(\.0\d*)? s"),
+            ):
                 await client.publish("", b"", routing_key="orders", timeout=30)
 
 

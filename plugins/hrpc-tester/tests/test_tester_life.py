@@ -128,7 +128,7 @@ async def test_a_request_that_runs_is_answered_when_the_server_drains_and_no_oth
 
 async def _refused(session: aiohttp.ClientSession, url: str) -> None:
     """Returns when nobody takes requests there any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 async with session.post(url, json={}) as response:
@@ -224,7 +224,7 @@ async def test_with_workers_each_of_them_answers_on_the_one_port(tmp_path: Path,
         async def both_listen() -> bool:
             return process.output.count("methods can be tried on") == 2
 
-        await eventually(both_listen)
+        await eventually(both_listen, 60)
         for _ in range(20):
             async with session.post(
                 f"http://127.0.0.1:{free_port}{PATH}/Place", json={"id": "7"}, headers={"Connection": "close"}
