@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +10,7 @@ from loguru import logger
 
 from hrpc import leaving
 from hrpc.errors import HrpcError
+from hrpc.pauses import Pauses
 from hrpc.queues.contract import Broker, Delivery
 from hrpc.queues.handling import Handling
 from hrpc.queues.measured import measured
@@ -49,7 +49,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Consumes until it is cancelled; then lets the running handlers end. An error of the broker is no end."""
-        pause = _FIRST_PAUSE
+        pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
@@ -59,10 +59,10 @@ class Consumer:
             except Exception as error:  # noqa: BLE001 - whatever it is, calls are served meanwhile, and readiness tells
                 why = error
             if loop.time() - began > _LONGEST_PAUSE:
-                pause = _FIRST_PAUSE
+                pauses.begin_anew()
+            pause = pauses.next()
             self._failed(why, pause)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pause)
 
     def _failed(self, why: str | Exception, pause: float) -> None:
         self.failure = _told(why)

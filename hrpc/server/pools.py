@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -17,6 +16,7 @@ from hrpc.configs import Watching
 from hrpc.configs.center import Configs
 from hrpc.errors import DatabaseError, InvalidConfig
 from hrpc.health.state import Health
+from hrpc.pauses import Pauses
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds before it is tried again to open a pool with new settings, with jitter."""
@@ -81,12 +81,11 @@ class Live:
         async with asyncio.TaskGroup() as leaving:
             while True:
                 await self._news.wait()
-                pause = _FIRST_PAUSE
+                pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
                 while await self._lacks_the_newest(leaving):
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):
+                        async with asyncio.timeout(pauses.next()):
                             await self._news.wait()
-                    pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _lacks_the_newest(self, leaving: asyncio.TaskGroup) -> bool:
         """Whether it has to be tried again."""

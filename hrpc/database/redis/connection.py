@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +17,7 @@ from hrpc.database.addresses import Addresses
 from hrpc.database.holding import Holder
 from hrpc.database.redis.errors import is_failure, is_wrong_server, reason
 from hrpc.database.redis.settings import RedisSettings
+from hrpc.pauses import Pauses
 from hrpc.recipe.servers import Server
 from hrpc.recipe.tls import Trust, certificate_problem
 
@@ -133,7 +133,7 @@ class _Bounded:
             connection.socket_timeout = limit
 
     async def _connect_with_retries(self: Any, until: float) -> None:
-        retries = max(0, self._settings.max_retries)
+        retries, pauses = max(0, self._settings.max_retries), Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         for retry in range(retries + 1):
             try:
                 await self._connect_somewhere(until)
@@ -142,7 +142,7 @@ class _Bounded:
                 if retry == retries or not is_failure(error) or certificate_problem(error):
                     self.blame(error)
                     raise
-            await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**retry) * random.uniform(0.5, 1.0))
+            await asyncio.sleep(pauses.next())
 
     async def _connect_somewhere(self: Any, until: float) -> None:
         """Tries each server once, the one in use first; raises the error of the last."""

@@ -15,6 +15,7 @@ from loguru import logger
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from hrpc.pauses import Pauses
 from hrpc_locks import checks, scripts
 from hrpc_locks.asking import SHARE, Asking
 from hrpc_locks.errors import LockTimeout, LockUnavailable, LockUpgrade
@@ -213,7 +214,7 @@ class Locks:
         """Has Redis forget one that has left, also what it was asked last, if that is `is_uncertain`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self.ttl * _TRIES
-        pause = _PAUSE
+        pauses = Pauses(_PAUSE, self.ttl * SHARE)
         while True:
             try:
                 await scripts.run(self._client, scripts.RELEASE, place, me, self.ttl, is_uncertain)
@@ -222,8 +223,7 @@ class Locks:
                 if loop.time() > end:
                     logger.warning("a lock that was left could not be given back, and ends by itself: {}", error)
                     return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(self.ttl * SHARE, 2 * pause)
+            await asyncio.sleep(pauses.next())
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 from loguru import logger
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from hrpc.pauses import Pauses
+
 LINGER = 10.0
 """Seconds for which a subscription stays when nobody waits."""
-_PAUSES = (0.05, 2.0)
-"""Seconds until a lost subscription is made again, with jitter: the first time, and at most."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds until a lost subscription is made again, with jitter."""
 
 
 class Waking:
@@ -63,21 +64,20 @@ class Waking:
             await asyncio.wait({self._listening})
 
     async def _listen(self) -> None:
-        pause = _PAUSES[0]
+        pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             await self._wanted.wait()
             try:
                 async with self._client.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
                     while await self._hears_more(subscription):
-                        pause = _PAUSES[0]
+                        pauses.begin_anew()
                 continue
             except (RedisError, OSError) as error:
                 logger.debug("{}: the subscription is lost, and made again: {}", self._channel, error)
             finally:
                 self._heard.clear()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_PAUSES[1], 2 * pause)
+            await asyncio.sleep(pauses.next())
 
     async def _hears_more(self, subscription: Any) -> bool:
         """Takes one message, if there is one soon; says whether to go on, which is not when nobody waits."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from loguru import logger
 from hrpc import metrics
 from hrpc.abc import endpoint
 from hrpc.errors import DatabaseRefused, QueueError
+from hrpc.pauses import Pauses
 from hrpc.queues.adapter import Server, Trust, server_name
 from hrpc_rabbitmq import errors
 from hrpc_rabbitmq.settings import RabbitSettings
@@ -89,27 +89,26 @@ class Link:
 
     async def _keep(self, ended: asyncio.Future[BaseException | None]) -> None:
         """Waits until the connection ends and makes another one, for ever."""
-        pause = _FIRST_PAUSE
+        pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             connected = time.monotonic()
             self._why = errors.lost(self._settings, await ended)
             began = time.monotonic()
             if began - connected > _LONGEST_PAUSE:
-                pause = _FIRST_PAUSE
+                pauses.begin_anew()
             metrics.incr(_LOST, 1, queue=self._name, purpose=self._purpose)
             logger.warning("{} ({}): lost, and connects again: {}", self._name, self._purpose, self._why)
             await self._close()
-            ended, pause = await self._connect_again(pause)
+            ended = await self._connect_again(pauses)
             logger.info("{} ({}): connected again after {:.1f} s", self._name, self._purpose, time.monotonic() - began)
 
-    async def _connect_again(self, pause: float) -> tuple[asyncio.Future[BaseException | None], float]:
-        """Connects after this pause, and again after longer ones; gives the next one as well: a broker that lets us in
-        and ends it at once is not asked without end."""
+    async def _connect_again(self, pauses: Pauses) -> asyncio.Future[BaseException | None]:
+        """Connects after the next pause, and again after longer ones; these go on from one connection to the next: a
+        broker that lets us in and ends it at once is not asked without end."""
         while True:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pauses.next())
             try:
-                return await self._connect(), pause
+                return await self._connect()
             except QueueError as error:
                 self._why = error
 

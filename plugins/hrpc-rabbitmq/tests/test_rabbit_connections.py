@@ -124,7 +124,7 @@ async def test_a_broker_that_ends_connections_at_once_is_asked_less_often_until_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses, clock = Pauses(), Clock()
-    monkeypatch.setattr(link, "random", pauses)
+    monkeypatch.setattr("hrpc.pauses.random", pauses)
     monkeypatch.setattr(link, "time", SimpleNamespace(monotonic=clock))
 
     class Ending(link.Link):
