@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context as OTelContext
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags, TraceState
 
 from hrpc.context import BAGGAGE, TRACEPARENT, TRACESTATE, Context
 
@@ -87,16 +87,17 @@ def _pairs(header: str) -> Mapping[str, str]:
     return {unquote(pair[1]): unquote(pair[2]) for pair in found if pair is not None}
 
 
-def sent(span: SpanContext, context: OTelContext, is_usual: bool) -> list[tuple[str, str]]:
-    """The metadata that tells a callee of the span and of the baggage in `context`."""
+def sent(span: Span, parent: OTelContext, is_usual: bool) -> list[tuple[str, str]]:
+    """The metadata that tells a callee of the span and of the baggage in `parent`."""
     carrier: dict[str, str] = {}
     if not is_usual:
-        propagate.inject(carrier, context)
-    if span.is_valid:
-        carrier[TRACEPARENT] = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
-        if span.trace_state:
-            carrier[TRACESTATE] = span.trace_state.to_header()
-    if pairs := baggage.get_all(context):
+        propagate.inject(carrier, trace.set_span_in_context(span, parent))
+    told = span.get_span_context()
+    if told.is_valid:
+        carrier[TRACEPARENT] = f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}"
+        if told.trace_state:
+            carrier[TRACESTATE] = told.trace_state.to_header()
+    if pairs := baggage.get_all(parent):
         # OpenTelemetry's own writes a space as a plus sign, which the specification does not know.
         members = [f"{quote(name, '')}={quote(str(value), '')}" for name, value in pairs.items()]
         carrier[BAGGAGE] = ",".join(members[:_BAGGAGE_AT_MOST])

@@ -183,8 +183,7 @@ class OutgoingSpan(CallSpan):
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
         """What tells the callee of the span: W3C's, and what ``OTEL_PROPAGATORS`` asks for besides."""
-        context = self._parent if self._is_usual else trace.set_span_in_context(self._span, self._parent)
-        return propagation.sent(self._span.get_span_context(), context, self._is_usual)
+        return propagation.sent(self._span, self._parent, self._is_usual)
 
 
 class RequestSpan:
@@ -224,8 +223,7 @@ class SendingSpan(RequestSpan):
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
         """What tells the consumers of the span."""
-        context = self._parent if self._is_usual else trace.set_span_in_context(self._span, self._parent)
-        return propagation.sent(self._span.get_span_context(), context, self._is_usual)
+        return propagation.sent(self._span, self._parent, self._is_usual)
 
 
 def _tell(context: Context, span: trace.Span) -> None:
