@@ -44,18 +44,8 @@ def lives(plan: Plan) -> Table:
 
 def settle(consul: ConsulServer, mysql: MySQLServer, redis: RedisServer) -> None:
     """Puts the settings of the databases where the service reads them."""
-    settings = {
-        "mysql": {
-            "address": "127.0.0.1",
-            "port": mysql.port,
-            "username": mysql.username,
-            "password": mysql.password,
-            "dbname": mysql.database,
-        },
-        "redis": {"address": "127.0.0.1", "port": redis.port},
-    }
-    for name, values in settings.items():
-        agent.ask(consul.address, "PUT", f"/v1/kv/development/databases/{name}", values)
+    for name, settings in {"mysql": mysql.settings, "redis": redis.settings}.items():
+        agent.ask(consul.address, "PUT", f"/v1/kv/development/databases/{name}", settings)
 
 
 def live(kind: str, consul: str) -> dict[str, float]:

@@ -59,21 +59,14 @@ def _consul(stack: ExitStack) -> str:
 
 def _mysql(stack: ExitStack, address: str) -> None:
     mysql = stack.enter_context(_announced("MySQL", mysql_server()))
-    settings = {
-        "address": mysql.host,
-        "port": mysql.port,
-        "username": mysql.username,
-        "password": mysql.password,
-        "dbname": mysql.database,
-    }
     _shown(mysql)
-    consul.put(address, "development/databases/mysql", settings)
+    consul.put(address, "development/databases/mysql", mysql.settings)
 
 
 def _redis(stack: ExitStack, address: str) -> None:
     redis = stack.enter_context(_announced("Redis", redis_server()))
     _shown(redis)
-    consul.put(address, "development/databases/redis", {"address": redis.host, "port": redis.port})
+    consul.put(address, "development/databases/redis", redis.settings)
 
 
 def _shown(server: Server) -> str:

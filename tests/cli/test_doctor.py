@@ -159,9 +159,7 @@ def test_a_database_without_its_key_or_with_a_wrong_one_is_a_problem(command: Co
 
 
 def test_a_database_that_answers_is_well(command: Command, address: str, mariadb: Any) -> None:
-    values = {"address": "127.0.0.1", "port": mariadb.port, "username": mariadb.username, "dbname": mariadb.database}
-    values["password"] = mariadb.password
-    agent.put(address, "/v1/kv/development/databases/mysql", json.dumps(values).encode())
+    agent.put(address, "/v1/kv/development/databases/mysql", json.dumps(mariadb.settings).encode())
     service(command, more="hrpc.with_databases(mysql.new())")
     done = command("doctor", "app", CONFIGS_ADDR=address)
     assert of(findings(done), "databases") == [

@@ -16,8 +16,7 @@ Open = Callable[..., Any]
 
 def login(server: MySQLServer, **more: Any) -> dict[str, Any]:
     """What ``mysql.new()`` needs for a server, with further settings."""
-    found = {"address": server.host, "port": server.port, "username": server.username, "dbname": server.database}
-    return found | {"password": server.password} | more
+    return server.settings | more
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ async def open_redis(redis_server: RedisServer) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def open_(**more: Any) -> Any:
-            options = {"address": redis_server.host, "port": redis_server.port, **more}
+            options = redis_server.settings | more
             return await stack.enter_async_context(redis.new(**options).open(None))
 
         yield open_

@@ -78,16 +78,8 @@ def stored(own_consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisSe
     login = {"host": mariadb.host, "port": mariadb.port, "user": mariadb.username, "password": mariadb.password}
     with closing(pymysql.connect(**login)) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {database}")
-    mysql = {
-        "address": mariadb.host,
-        "port": mariadb.port,
-        "username": mariadb.username,
-        "password": mariadb.password,
-        "dbname": database,
-    }
-    asked.put(own_consul.address, "development/databases/mysql", mysql)
-    redis = {"address": redis_server.host, "port": redis_server.port}
-    asked.put(own_consul.address, "development/databases/redis", redis)
+    asked.put(own_consul.address, "development/databases/mysql", mariadb.settings | {"dbname": database})
+    asked.put(own_consul.address, "development/databases/redis", redis_server.settings)
     return own_consul
 
 

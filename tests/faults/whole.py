@@ -36,14 +36,8 @@ class Whole:
         self._folder = folder
         self._told: dict[str, Any] = {
             "consul": consul.address,
-            "mysql": {
-                "address": mariadb.host,
-                "port": mariadb.port,
-                "username": mariadb.username,
-                "password": mariadb.password,
-                "dbname": mariadb.database,
-            },
-            "redis": {"address": redis.host, "port": redis.port},
+            "mysql": mariadb.settings,
+            "redis": redis.settings,
             "engine": "grpcio",
             "stop": STOP,
             "registration": {},

@@ -134,13 +134,7 @@ async def test_settings_of_a_database_that_are_missing_or_wrong(
 
 
 def mysql_option(server: MySQLServer, **changes: object) -> str:
-    given = {
-        "address": server.host,
-        "port": server.port,
-        "username": server.username,
-        "password": server.password,
-        "dbname": server.database,
-    } | changes
+    given = server.settings | changes
     return f"hrpc.with_databases(mysql.new({', '.join(f'{key}={value!r}' for key, value in given.items())}))"
 
 

@@ -28,14 +28,7 @@ CALLERS = 16
 
 
 def of(server: MySQLServer, **more: Any) -> Database:
-    return mysql.new(
-        address=server.host,
-        port=server.port,
-        username=server.username,
-        password=server.password,
-        dbname=server.database,
-        **more,
-    )
+    return mysql.new(**server.settings, **more)
 
 
 async def read_mysql(_: bytes, __: Any) -> bytes:
@@ -132,14 +125,7 @@ async def readiness(port: int) -> tuple[int, str]:
 async def test_settings_from_consul_open_the_pools_and_settings_in_code_need_no_key(
     consul: ConsulServer, mariadb: MySQLServer, redis_server: RedisServer
 ) -> None:
-    stored = {
-        "address": mariadb.host,
-        "port": mariadb.port,
-        "username": mariadb.username,
-        "password": mariadb.password,
-        "dbname": mariadb.database,
-        "max_open_conns": 5,
-    }
+    stored = mariadb.settings | {"max_open_conns": 5}
     await agent.store(consul.address, "pools/databases/mysql", json.dumps(stored))
     server = hrpc.new_server(
         hrpc.with_server_name("pools"),

@@ -283,20 +283,14 @@ def test_the_services_for_development_store_the_settings_of_what_a_service_conne
 
     store_settings(consul, mariadb, redis_server, rabbitmq_server)
 
-    assert stored("databases/mysql") == {
-        "address": "127.0.0.1",
-        "port": mariadb.port,
-        "username": mariadb.username,
-        "password": mariadb.password,
-        "dbname": mariadb.database,
-    }
-    assert stored("databases/redis") == {"address": "127.0.0.1", "port": redis_server.port, "db": 0}
-    assert stored("messagequeues/rabbitmq") == {
-        "address": "127.0.0.1",
-        "port": rabbitmq_server.port,
-        "username": rabbitmq_server.username,
-        "password": rabbitmq_server.password,
-    }
+    assert stored("databases/mysql") == mariadb.settings
+    assert stored("databases/redis") == redis_server.settings
+    assert stored("messagequeues/rabbitmq") == rabbitmq_server.settings
+
+
+def test_settings_of_a_redis_have_the_password_that_it_asks_for(launch: Any) -> None:
+    server = launch(lambda: redis_server("s3cret"))
+    assert server.settings == {"address": "127.0.0.1", "port": server.port, "password": "s3cret"}
 
 
 @pytest.mark.parametrize(("name", "package"), [("consul", "consul"), ("mysql", "mariadb-server"), ("redis", "redis")])

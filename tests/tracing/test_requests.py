@@ -38,8 +38,7 @@ async def working(*options: hrpc.Option) -> AsyncIterator[None]:
 
 
 def of_mysql(server: MySQLServer) -> Any:
-    login = {"username": server.username, "password": server.password, "dbname": server.database}
-    return mysql.new(address=server.host, port=server.port, **login)  # type: ignore[arg-type]
+    return mysql.new(**server.settings)
 
 
 def of_redis(server: RedisServer) -> Any:

@@ -65,12 +65,10 @@ def store_settings(
     consul: ConsulServer, mysql: MySQLServer, redis: RedisServer, rabbitmq: RabbitMQServer | None
 ) -> None:
     """Writes ``development/databases/mysql`` and the like into Consul KV, as servers read them."""
-    login = {"username": mysql.username, "password": mysql.password, "dbname": mysql.database}
-    _store(consul, "databases/mysql", {"address": mysql.host, "port": mysql.port, **login})
-    _store(consul, "databases/redis", {"address": redis.host, "port": redis.port, "db": 0})
+    _store(consul, "databases/mysql", mysql.settings)
+    _store(consul, "databases/redis", redis.settings)
     if rabbitmq is not None:
-        login = {"username": rabbitmq.username, "password": rabbitmq.password}
-        _store(consul, "messagequeues/rabbitmq", {"address": rabbitmq.host, "port": rabbitmq.port, **login})
+        _store(consul, "messagequeues/rabbitmq", rabbitmq.settings)
 
 
 def _store(consul: ConsulServer, name: str, values: Mapping[str, object]) -> None:

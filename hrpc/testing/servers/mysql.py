@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from hrpc.testing.servers.backend import Backend
 from hrpc.testing.servers.container import container, local_images
@@ -51,6 +52,12 @@ class MySQLServer(Server):
         self.username = username
         self.password = password
         self.database = DATABASE
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``mysql.new()`` takes to connect to it, and a service reads in Consul KV."""
+        login = {"username": self.username, "password": self.password, "dbname": self.database}
+        return {"address": self.host, "port": self.port, **login}
 
     def answers(self) -> bool:
         """Whether a login to the database succeeds."""

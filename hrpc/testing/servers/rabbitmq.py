@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hrpc.testing.servers.backend import Backend
 from hrpc.testing.servers.container import container, local_images
@@ -45,6 +45,11 @@ class RabbitMQServer(Server):
         super().__init__(backend, port)
         self.username = username
         self.password = password
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``hrpc_rabbitmq.new()`` takes to connect to it, and a service reads in Consul KV."""
+        return {"address": self.host, "port": self.port, "username": self.username, "password": self.password}
 
     def answers(self) -> bool:
         """Whether a login to the virtual host succeeds."""

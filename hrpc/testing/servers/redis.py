@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from hrpc.testing.servers.backend import Backend
 from hrpc.testing.servers.container import container, local_images
@@ -24,6 +25,12 @@ class RedisServer(Server):
     def __init__(self, backend: Backend, port: int, password: str | None) -> None:
         super().__init__(backend, port)
         self.password = password
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``redis.new()`` takes to connect to it, and a service reads in Consul KV."""
+        found: dict[str, Any] = {"address": self.host, "port": self.port}
+        return found if self.password is None else {**found, "password": self.password}
 
     def answers(self) -> bool:
         """Whether it says PONG; while it loads its data it does not."""

@@ -28,8 +28,7 @@ def a_name() -> str:
 
 def login(broker: RabbitMQServer, **more: Any) -> dict[str, Any]:
     """The settings for this broker."""
-    given = {"address": broker.host, "port": broker.port, "username": broker.username, "password": broker.password}
-    return {**given, **more}
+    return broker.settings | more
 
 
 def a_server(
