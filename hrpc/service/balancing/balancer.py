@@ -111,7 +111,7 @@ class Balancer:
             if probe is not None:
                 return probe
         endpoint = self._picker.next(key)
-        if without or not self._usable(endpoint) or (endpoint.ejected_until and not self._is_panic):
+        if without or not self._usable(endpoint) or (endpoint.ejected_until and not self._is_panicking()):
             endpoint = self._other(key, endpoint, without)
         endpoint.picks += 1
         return endpoint
@@ -173,11 +173,18 @@ class Balancer:
                 return endpoint
         return None
 
+    def _is_panicking(self) -> bool:
+        """Whether those that are ejected have to do; that another one has come back, the last look may not know."""
+        return self._is_panic and not any(map(self._is_well, self._endpoints.values()))
+
+    def _is_well(self, endpoint: Endpoint) -> bool:
+        return not endpoint.ejected_until and self._usable(endpoint)
+
     def _other(self, key: str | None, picked: Endpoint, without: Collection[Endpoint]) -> Endpoint:
         """Another one than `picked`, which was tried, is ejected, or has lost its connection since the last look."""
 
         def fits(endpoint: Endpoint) -> bool:
-            return not endpoint.ejected_until and endpoint not in without and self._usable(endpoint)
+            return endpoint not in without and self._is_well(endpoint)
 
         def would_do(endpoint: Endpoint) -> bool:
             return endpoint not in without and self._usable(endpoint)

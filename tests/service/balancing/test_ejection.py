@@ -167,6 +167,14 @@ def test_one_that_is_left_out_is_called_when_no_other_is_connected() -> None:
     assert "is called all the same" in fleet.rows()["a"].why
 
 
+def test_one_that_is_left_out_gets_no_call_any_more_in_the_moment_in_which_another_is_connected_again() -> None:
+    fleet = failing("ab")
+    fleet.down = set("ab")
+    assert "no other can be" in fleet.rows()["a"].why
+    fleet.down = set()
+    assert set(fleet.picks(30)) == {"b"}
+
+
 def test_one_that_comes_back_begins_slowly() -> None:
     fleet = failing("ab", slow_start=10.0)
     until_tried(fleet)
