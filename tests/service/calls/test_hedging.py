@@ -146,8 +146,8 @@ async def test_a_hedged_call_waits_for_an_instance() -> None:
 
 async def test_a_hedged_call_waits_until_its_instance_is_up(free_port: int) -> None:
     async with fleet((free_port,), hedged("Ask")) as found:
-        waiting = asyncio.ensure_future(_awaited(call(found.channel, "Ask", wait_for_ready=True, timeout=20)))
-        async with asyncio.timeout(10):
+        waiting = asyncio.ensure_future(_awaited(call(found.channel, "Ask", wait_for_ready=True, timeout=60)))
+        async with asyncio.timeout(30):
             while found.counts["attempts"] < 4:  # more than a call has otherwise
                 await asyncio.sleep(0.01)
         async with bare({"Ask": grpc.unary_unary_rpc_method_handler(quick)}, free_port):

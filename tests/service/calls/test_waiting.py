@@ -103,8 +103,8 @@ async def test_a_call_waits_for_an_instance_when_it_is_told_to(kind: str) -> Non
 
 async def test_a_call_that_waits_is_made_when_its_instance_comes_up(free_port: int) -> None:
     async with fleet((free_port,)) as found:
-        waiting = asyncio.ensure_future(call(found.channel, "Name", wait_for_ready=True, timeout=20).code())
-        async with asyncio.timeout(10):
+        waiting = asyncio.ensure_future(call(found.channel, "Name", wait_for_ready=True, timeout=60).code())
+        async with asyncio.timeout(30):
             while found.counts["attempts"] < 4:  # more than a call has otherwise
                 await asyncio.sleep(0.01)
         async with bare({"Name": grpc.unary_unary_rpc_method_handler(_name)}, free_port):
