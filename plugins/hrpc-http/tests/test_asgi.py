@@ -1,8 +1,7 @@
-"""An application beside gRPC: its life, its requests, and what they share with calls."""
+"""An application beside gRPC: how it is given, its life, and what it shares with the server."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -12,65 +11,19 @@ from typing import Any
 import aiohttp
 import grpc.aio
 import pytest
+from asgi_service import Slow, beside, client, local
 from fastapi import FastAPI
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import hrpc
 import hrpc_http
-from hrpc import context, from_thread, listener
+from hrpc import listener
 from hrpc.errors import ManagerError, NotRunning, OptionError, PortTaken
-from hrpc_http.requests import Requests
-from tests.echo import add_echo, call
+from tests.echo import call
 from tests.server.recorded import Recorded, a_server
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
-
-
-def beside(http: hrpc_http.Asgi, *options: hrpc.Option) -> hrpc.Server:
-    server = hrpc.new_server(
-        hrpc.with_server_name("shop"),
-        hrpc.with_listen_port(0, host="127.0.0.1"),
-        hrpc.with_services(http),
-        *options,
-    )
-    add_echo(server)
-    return server
-
-
-def local(app: Any, **settings: Any) -> hrpc_http.Asgi:
-    return hrpc_http.asgi(app, port=0, host="127.0.0.1", **settings)
-
-
-@asynccontextmanager
-async def client(http: hrpc_http.Asgi) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{http.port}") as session:
-        yield session
-
-
-class Slow:
-    """A route that waits until it is let go; `entered` says that a request has come."""
-
-    def __init__(self) -> None:
-        self.entered = asyncio.Event()
-        self.let_go = asyncio.Event()
-
-    async def __call__(self, _: Request) -> PlainTextResponse:
-        self.entered.set()
-        await self.let_go.wait()
-        return PlainTextResponse("done")
-
-    @property
-    def app(self) -> Starlette:
-        async def slow(request: Request) -> PlainTextResponse:
-            return await self(request)
-
-        return Starlette(routes=[Route("/slow", slow)])
 
 
 @pytest.mark.parametrize(
@@ -168,155 +121,11 @@ async def test_an_application_without_lifespan_is_served_as_it_is() -> None:
         assert await response.text() == "plain"
 
 
-async def test_a_route_has_the_trace_of_its_caller_and_passes_it_on() -> None:
-    async def where(_: Request) -> JSONResponse:
-        current = context.current()
-        assert current is not None
-        return JSONResponse([current.trace_id, current.client_ip, current.user_agent])
-
-    http = local(Starlette(routes=[Route("/", where)]))
-    headers = {"traceparent": PARENT, "user-agent": "test/1"}
-    async with beside(http), client(http) as session, session.get("/", headers=headers) as response:
-        assert await response.json() == [TRACE, "127.0.0.1", "test/1"]
-
-
-async def test_a_route_that_is_not_async_has_the_pools_the_context_and_the_way_back() -> None:
-    database = Recorded([])
-    app = FastAPI()
-
-    async def answer() -> int:
-        return 42
-
-    @app.get("/")
-    def blocking() -> list[Any]:
-        current = context.current()
-        assert current is not None
-        return [database.slot.get(), current.trace_id, from_thread.run(answer)]
-
-    http = local(app)
-    async with beside(http, hrpc.with_databases(database)), client(http) as session:
-        async with session.get("/", headers={"traceparent": PARENT}) as response:
-            assert await response.json() == ["the client", TRACE, 42]
-
-
-class Spans(SpanExporter):
-    def __init__(self) -> None:
-        self.found: list[ReadableSpan] = []
-
-    def export(self, spans: Any) -> SpanExportResult:
-        self.found += spans
-        return SpanExportResult.SUCCESS
-
-
-async def test_each_request_is_a_span_of_its_callers_trace() -> None:
-    async def fails(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("no", 503)
-
-    spans = Spans()
-    http = local(Starlette(routes=[Route("/jobs/{id}", fails)]))
-    tracing = hrpc.with_tracing(1.0, processors=(SimpleSpanProcessor(spans),))
-    async with beside(http, tracing), client(http) as session:
-        async with session.get("/jobs/7", headers={"traceparent": PARENT}) as response:
-            assert response.status == 503
-    (span,) = spans.found
-    assert span.name == "GET"
-    assert format(span.context.trace_id, "032x") == TRACE
-    assert span.parent is not None
-    assert span.parent.span_id == 0x00F067AA0BA902B7
-    assert span.attributes is not None
-    expected = {
-        "http.route": "/jobs/{id}",
-        "http.response.status_code": 503,
-        "error.type": "503",
-        "url.path": "/jobs/7",
-    }
-    assert expected.items() <= dict(span.attributes).items()
-    assert not span.status.is_ok
-
-
-async def test_requests_are_measured_by_route_and_status() -> None:
-    async def one(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("one")
-
-    async def fails(_: Request) -> PlainTextResponse:
-        raise ZeroDivisionError
-
-    http = local(Starlette(routes=[Route("/one/{id}", one), Route("/fails", fails)]))
-    server = beside(http, hrpc.with_metrics(0))
-    async with server, client(http) as session, aiohttp.ClientSession() as scraper:
-        for path in ("/one/1", "/one/2", "/fails", "/nowhere/1"):
-            async with session.get(path) as response:
-                await response.read()
-        async with scraper.get(f"http://127.0.0.1:{server.metrics_port}/metrics") as response:
-            text = await response.text()
-    for route, status, count in (("/one/{id}", 200, 2), ("/fails", 500, 1), ("", 404, 1)):
-        labels = f'method="GET",route="{route}",service="http",status="{status}"'
-        assert f"shop_http_requests_total{{{labels}}} {count:.1f}" in text, text
-    assert 'shop_http_request_seconds_count{method="GET",route="/one/{id}",service="http"} 2.0' in text
-    assert 'shop_http_requests_in_flight{service="http"} 0.0' in text
-
-
 async def test_readiness_tells_of_it() -> None:
     server = beside(local(Starlette(), id="web"), hrpc.with_health_check(0))
     async with server, aiohttp.ClientSession() as probe:
         async with probe.get(f"http://127.0.0.1:{server.health_port}/healthx/readiness") as response:
             assert (await response.json())["parts"]["web"] == "ok"
-
-
-async def test_a_request_that_runs_when_the_server_drains_is_answered_and_no_other_is_taken() -> None:
-    slow = Slow()
-    http = local(slow.app)
-    server = beside(http)
-    async with server, client(http) as session:
-        running = asyncio.create_task(session.get("/slow"))
-        await slow.entered.wait()
-        port = http.port
-        server.start_shutdown()
-        async with aiohttp.ClientSession() as other:
-            with pytest.raises(aiohttp.ClientConnectorError):
-                while True:
-                    await other.get(f"http://127.0.0.1:{port}/nowhere")
-        assert not running.done()
-        slow.let_go.set()
-        response = await running
-        assert await response.text() == "done"
-        await server.wait_for_shutdown()
-    listener.unused("test", "127.0.0.1", port, "")
-
-
-@pytest.mark.parametrize("way", ["own grace", "the server's", "hurry"])
-async def test_a_request_that_does_not_end_is_answered_503_when_its_time_is_over(way: str) -> None:
-    slow = Slow()
-    http = local(slow.app, **({"grace": 0.05} if way == "own grace" else {}))
-    server = beside(http, hrpc.with_graceful_stop(grace=0.05 if way == "the server's" else 60))
-    async with asyncio.timeout(10), server, client(http) as session:
-        running = asyncio.create_task(session.get("/slow"))
-        await slow.entered.wait()
-        stopping = asyncio.create_task(server.stop())
-        if way == "hurry":
-            await hrpc.draining().wait()
-            assert server._running is not None
-            server._running.request_stop("SIGTERM")
-        response = await running
-        assert response.status == 503
-        if way == "hurry":
-            with pytest.raises(ManagerError, match="run: not done within"):
-                await stopping
-        else:
-            await stopping
-
-
-async def test_idle_connections_do_not_hold_up_the_stop() -> None:
-    async def one(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("one")
-
-    http = local(Starlette(routes=[Route("/", one)]))
-    server = beside(http)
-    async with server, client(http) as session:
-        async with session.get("/") as response:
-            await response.read()
-        async with asyncio.timeout(2):
-            await server.stop()
 
 
 async def test_a_port_that_is_taken_is_told_with_what_to_change(free_port: int) -> None:
@@ -328,22 +137,6 @@ async def test_a_port_that_is_taken_is_told_with_what_to_change(free_port: int) 
     (error,) = caught.value.of("http")
     assert isinstance(error.error, PortTaken)
     assert "hrpc_http.asgi(port=…)" in str(error.error)
-
-
-async def test_websockets_have_the_context_too() -> None:
-    traces: list[str] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        current = context.current()
-        assert current is not None
-        traces.append(current.trace_id)
-
-    async def nothing(*_: Any) -> Any: ...
-
-    scope = {"type": "websocket", "headers": [(b"traceparent", PARENT.encode())], "client": ("127.0.0.1", 1)}
-    await Requests(app, "http")(scope, nothing, nothing)
-    assert traces == [TRACE]
-    assert context.current() is None
 
 
 @pytest.mark.parametrize(
