@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -41,8 +40,3 @@ def test_a_plugin_of_ours_takes_this_hrpc_and_not_the_package_of_another_that_is
     (needed,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "hrpc"]
     assert hrpc.__version__ in needed.specifier
     assert "1.0" not in needed.specifier
-
-
-def test_no_test_imports_from_conftest_which_is_that_of_whatever_folder_was_read_last() -> None:
-    for path in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("plugins/*/tests/*.py")):
-        assert not re.search(r"^(from|import) conftest\b", path.read_text(), re.MULTILINE), path
