@@ -107,12 +107,19 @@ class Consumer:
             logger.opt(exception=error).error("{}: a message was not ended, and comes again", self.id)
 
     async def _end(self) -> None:
-        """Lets the running handlers end, for the grace of the server or until this is cancelled once more."""
+        """Lets the running handlers end, for the grace of the server: a cancel is its stop, one more a hurry."""
         running = set(self._running)
         if not running:
             return
+        task = asyncio.current_task()
+        stops = task is not None and task.cancelling() > 0
         try:
-            await asyncio.wait(running, timeout=self._grace())
+            try:
+                await asyncio.wait(running, timeout=self._grace())
+            except asyncio.CancelledError:
+                if not stops:  # it begins to, and the time that they had when the broker was lost is not its grace
+                    await asyncio.wait(running, timeout=self._grace())
+                raise
         finally:
             late = {task for task in running if not task.done()}
             for task in late:

@@ -41,6 +41,27 @@ async def test_a_stop_lets_the_running_handlers_end_and_takes_no_further_message
     assert queue.happened == ["done 1", "closed"]
 
 
+async def test_a_stop_lets_handlers_end_also_when_the_broker_was_lost_before() -> None:
+    entered, let_go = asyncio.Event(), asyncio.Event()
+
+    async def on_order(message: Message) -> None:
+        entered.set()
+        await let_go.wait()
+
+    queue = a_queue(on_order, concurrency=2)
+    server = a_server(queue)
+    async with server:
+        await queue.produce("orders")
+        await entered.wait()
+        queue.of("orders").put_nowait(QueueUnavailable("memory: lost"))
+        await eventually(lambda: holds(lambda: queue.of("orders").empty()))
+        stopping = asyncio.create_task(server.stop())
+        await hrpc.draining().wait()
+        let_go.set()
+        await stopping
+    assert queue.happened == ["done 1", "closed"]
+
+
 @pytest.mark.parametrize("way", ["grace", "hurry"])
 async def test_what_has_not_ended_when_the_grace_is_over_is_cancelled_and_has_no_end(way: str, said: list[str]) -> None:
     entered = asyncio.Event()
