@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import grpc.aio
 import pytest
@@ -12,6 +14,7 @@ from uniqueid_leases import OF_CHILDREN, calling, destroy_session, keys, marked,
 
 import hrpc
 from hrpc import uniqueid
+from hrpc.consul.sessions import Sessions
 from hrpc.errors import UniqueIdError
 from hrpc.testing.servers import ConsulServer
 from hrpc_uniqueid import lease, leases
@@ -166,6 +169,32 @@ async def watch(request, context):
     await asyncio.to_thread(begun.wait)
     return b""
 """
+
+
+async def test_an_id_that_is_refused_hurries_one_renewal_and_no_others() -> None:
+    class Counted(lease.Lease):
+        steps = 0
+
+        async def step(self) -> None:
+            self.steps += 1
+            self._held = lease.Held(7, "a session", 0)
+            await asyncio.sleep(0)
+
+    kept = Counted(leases.Leases(cast(Sessions, None), "development/uniqueid", 24 * 3600.0), "shop", None)
+    keeping = asyncio.create_task(kept.keep())
+
+    async def has_renewed(times: int) -> bool:
+        return kept.steps >= times
+
+    for times in (1, 2):
+        assert kept.generator.when_refused is not None
+        kept.generator.when_refused()
+        await eventually(partial(has_renewed, times))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert kept.steps == times
+    keeping.cancel()
+    await asyncio.wait({keeping})
 
 
 async def test_a_process_that_stood_still_for_longer_than_its_lease_makes_no_id_with_it(
