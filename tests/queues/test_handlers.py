@@ -12,6 +12,7 @@ from hrpc.errors import HandlerTimeout
 from hrpc.queues import Message, Retry
 from tests.eventually import eventually
 from tests.queues.consuming import a_queue, a_server, holds
+from tests.queues.memory import Memory
 from tests.server.recorded import Recorded
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -32,6 +33,21 @@ async def test_a_handler_that_hangs_is_cancelled_after_its_timeout_which_is_a_fa
         await queue.produce("orders")
         await queue.until(f"dead 1 in orders.dead: {HandlerTimeout(0.01)}")
     assert reasons == [asyncio.CancelledError]
+
+
+async def test_a_message_carries_the_context_of_its_sender_and_not_its_deadline() -> None:
+    sender = [(context.METADATA_KEY, '{"trace_id":"abcd","request_timeout":1000000000,"namespace":"Dev"}')]
+    queue = Memory()
+    async with a_server(queue):
+        with context.entered(context.from_metadata(sender)) as current:
+            assert current.deadline is not None
+            await queue.produce("orders", headers={"version": "2"})
+    message = queue.of("orders").get_nowait()
+    assert isinstance(message, Message)
+    assert message.headers["version"] == "2"
+    carried = context.from_metadata(message.headers.items())
+    assert (carried.trace_id, carried.namespace, carried.server_name) == ("abcd", "Dev", "shop")
+    assert carried.deadline is None
 
 
 async def test_the_timeout_is_the_deadline_of_what_the_handler_calls() -> None:
