@@ -16,6 +16,7 @@ from hrpc.queues import Message
 from hrpc.testing import DevConsul
 from tests.echo import add_echo
 from tests.eventually import eventually
+from tests.pauses import Pauses
 from tests.queues.consuming import a_queue, a_server, holds
 from tests.queues.memory import Memory
 from tests.server.recorded import LOCAL, Recorded
@@ -135,6 +136,18 @@ async def test_consuming_begins_anew_after_an_error_and_readiness_tells_meanwhil
         await queue.until("done 1")
     assert any("memory: orders: consumes nothing, and begins anew after" in line for line in said)
     assert any("memory: orders: consumes again" in line for line in said)
+
+
+async def test_pauses_grow_while_nothing_can_be_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = Pauses()
+    monkeypatch.setattr("hrpc.pauses.random", pauses)
+    queue = a_queue(lambda message: None)
+    async with a_server(queue):
+        queue.away = QueueUnavailable("memory: away")
+        queue.of("orders").put_nowait(queue.away)
+        await eventually(lambda: holds(lambda: len(pauses) >= 9))
+        queue.away = None
+    assert pauses[:9] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0]
 
 
 async def test_readiness_tells_that_nothing_is_consumed_while_a_running_handler_has_its_time() -> None:

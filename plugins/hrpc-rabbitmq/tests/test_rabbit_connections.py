@@ -31,6 +31,7 @@ from hrpc_rabbitmq.broker import OpenRabbit
 from tests.authority import Authority
 from tests.clock import Clock
 from tests.eventually import eventually
+from tests.pauses import Pauses
 from tests.proxy import proxied
 
 
@@ -107,17 +108,6 @@ async def test_a_broker_that_is_silent_later_is_told_by_readiness(rabbitmq_serve
             with pytest.raises(QueueUnavailable, match=r"no answer within 0\.1 s: .*look for alarms of memory or disk"):
                 await opened.ping()
             await line.heal()
-
-
-class Pauses(list[float]):
-    """In the place of `random`: keeps the pauses that it is to vary, and makes none."""
-
-    def uniform(self, *_: float) -> Pauses:
-        return self
-
-    def __rmul__(self, pause: Any) -> Any:
-        self.append(pause)
-        return 0
 
 
 async def test_a_broker_that_ends_connections_at_once_is_asked_less_often_until_one_lasts(
