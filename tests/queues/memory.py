@@ -34,6 +34,8 @@ class Memory:
         self.waiting: dict[str, asyncio.Queue[Message | Exception]] = {}
         self.changed = asyncio.Event()
         self.sent = 0
+        self.delays: list[float] = []
+        """After how many seconds messages were to come again; they do so at once."""
 
     @property
     def client(self) -> Memory:
@@ -108,6 +110,7 @@ class Delivered:
     async def retry(self, delay: float) -> None:
         self.queue.on_end()
         self.queue._reach()
+        self.queue.delays.append(delay)
         self.queue.tell(f"retry {self.message.id}")
         again = replace(self.message, attempt=self.message.attempt + 1)
         self.queue.of(self.message.topic).put_nowait(again)

@@ -61,12 +61,14 @@ async def test_a_rejected_message_goes_to_the_dead_letters_at_once_with_the_reas
         await queue.until("dead 1 in orders.dead: a negative total")
 
 
-async def test_what_cannot_be_buried_is_kept_and_comes_again(said: list[str]) -> None:
-    queue = a_queue(lambda message: 1 / 0, retry=Retry(1, max_delay=0))
+@pytest.mark.parametrize(("longest", "delay"), [(0, 0.5), (20, 20)])
+async def test_what_cannot_be_buried_is_kept_and_comes_again(said: list[str], longest: float, delay: float) -> None:
+    queue = a_queue(lambda message: 1 / 0, retry=Retry(1, max_delay=longest))
     queue.buries = False
     async with a_server(queue):
         await queue.produce("orders")
         await queue.until("retry 1")
+        assert queue.delays == [delay]
         queue.buries = True
         await eventually(lambda: holds(lambda: "dead 1 in orders.dead: division by zero" in queue.happened))
     assert any("cannot go to its dead letters" in line for line in said)
