@@ -48,7 +48,7 @@ class Entries(Generic[K, V]):
         self.lock = threading.RLock()
         self.by_use: OrderedDict[K, Entry[V]] = OrderedDict()
         self.size = self.evicted = self.expired = 0
-        self.timer: Timer | None = None
+        self.timers: tuple[Timer, ...] = ()
         self._max_size = max_size
         self._clock = clock
         self._ends: list[tuple[float, int, K]] = []
@@ -72,8 +72,8 @@ class Entries(Generic[K, V]):
             self.evicted += 1
         if entry.kept < math.inf:
             self._note(entry.kept, entry.number, key)
-            if self.timer is not None:
-                self.timer.expect(entry.kept - now)
+            for timer in self.timers:
+                timer.expect(entry.kept - now)
 
     def use(self, key: K) -> None:
         """Puts one at the end of `by_use`, unless another thread has just taken it out."""

@@ -186,17 +186,16 @@ class Map(Generic[K, V]):
     @contextmanager
     def swept(self) -> Iterator[None]:
         """Takes out what has ended also while nobody uses the map, about a second late, in this event loop."""
-        if self._entries.timer is not None:  # another server of this process does it
-            yield
-            return
-        timer = self._entries.timer = Timer(self._entries.sweep)
+        entries, timer = self._entries, Timer(self._entries.sweep)
+        with self._lock:  # in which a thread that has just put something in tells the timers
+            entries.timers = (*entries.timers, timer)
         timer.look()
         try:
             with nullcontext() if self._errors is None else self._errors.swept():
                 yield
         finally:
-            with self._lock:  # in which a thread that has just put something in tells the timer
-                self._entries.timer = None
+            with self._lock:
+                entries.timers = tuple(each for each in entries.timers if each is not timer)
             timer.end()
 
     async def end_loads(self) -> None:

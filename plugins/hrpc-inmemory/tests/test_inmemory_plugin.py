@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tomllib
 import weakref
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,27 @@ async def test_what_is_over_is_freed_although_nobody_uses_the_map(monkeypatch: p
 
         await eventually(are_freed)
         assert kept() is not None
+
+
+async def test_a_map_of_two_servers_is_freed_while_one_of_them_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timer, "SPACING", 0.01)
+
+    class Value: ...
+
+    values: Map[str, Value] = Map("values", max_life=0.01)
+    first = ExitStack()
+    first.enter_context(values.swept())
+    with values.swept():
+        first.close()
+        values.set("after", value := Value())
+        freed = weakref.ref(value)
+        del value
+
+        async def is_freed() -> bool:
+            gc.collect()
+            return freed() is None
+
+        await eventually(is_freed)
 
 
 @pytest.mark.parametrize("change", ["none", "set", "delete", "clear"])
