@@ -100,6 +100,27 @@ async def test_a_plugin_that_announces_is_told_of_maintenance_until_it_withdraws
     ]
 
 
+async def test_a_plugin_that_is_just_told_of_maintenance_withdraws_after_that() -> None:
+    telling, let_go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Maintained):
+        async def maintained(self, reason: str | None) -> None:
+            telling.set()
+            await let_go.wait()
+            await super().maintained(reason)
+
+    plugin = Slow("a")
+    async with a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0)) as server:
+        entering = asyncio.create_task(server.enter_maintenance("rebuilding"))
+        await telling.wait()
+        stopping = asyncio.create_task(server.stop())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        let_go.set()
+        await asyncio.gather(entering, stopping)
+    assert plugin.happened[2:4] == ["a out: rebuilding", "withdraw a"]
+
+
 async def test_a_plugin_that_announces_a_server_in_maintenance_is_told_at_once() -> None:
     plugin = Maintained("a")
     server = a_server(hrpc.with_plugins(plugin), hrpc.with_graceful_stop(drain_delay=0))

@@ -38,6 +38,8 @@ def test_with_plugins_and_the_options_of_plugins_add_up() -> None:
 def test_an_option_among_plugins_and_a_plugin_among_options_are_told_where_they_belong() -> None:
     with pytest.raises(PluginError, match=r": own\.with_b\(…\) is an option: pass it to new_server itself$"):
         hrpc.with_plugins(option("own.with_b", Loaded("b")))  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match=r"^own\.with_c: <object .*> is no plugin: it needs a name"):
+        option("own.with_c", object())  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"; plugins go into hrpc\.with_plugins\(…\)$"):
         a_server(Loaded("b"))  # type: ignore[arg-type]
 
