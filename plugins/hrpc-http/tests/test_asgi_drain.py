@@ -43,7 +43,7 @@ async def test_a_request_that_does_not_end_is_answered_503_when_its_time_is_over
     slow = Slow()
     http = local(slow.app, **({"grace": 0.05} if way == "own grace" else {}))
     server = beside(http, hrpc.with_graceful_stop(grace=0.05 if way == "the server's" else 60))
-    async with asyncio.timeout(10), server, client(http) as session:
+    async with asyncio.timeout(30), server, client(http) as session:
         running = asyncio.create_task(session.get("/slow"))
         await slow.entered.wait()
         stopping = asyncio.create_task(server.stop())
@@ -69,5 +69,5 @@ async def test_idle_connections_do_not_hold_up_the_stop() -> None:
     async with server, client(http) as session:
         async with session.get("/") as response:
             await response.read()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await server.stop()
