@@ -23,7 +23,7 @@ from tests.faulty import AtStart, AtStop, faulty, name_at_start
 from tests.server.hosting import Scripted
 from tests.server.recorded import Recorded, a_server
 
-HANGS_FOR = 0.2
+HANGS_FOR = 0.05
 STEP_LIMIT = 20.0
 """Seconds that all other steps have, none of which is at fault when the machine is busy."""
 ENDS_WITHIN = 30.0
