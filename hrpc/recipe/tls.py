@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 
-from hrpc.errors import CertificateError, DatabaseRefused
+from hrpc.errors import CertificateError, DatabaseError, DatabaseRefused, QueueError
 from hrpc.recipe.settings import Settings
 from hrpc.tls.files import CertificateFiles, Contents, Paths
 
@@ -13,12 +13,19 @@ from hrpc.tls.files import CertificateFiles, Contents, Paths
 class Trust:
     """A context for connections, which follows its files: they are looked at when a connection is made."""
 
-    def __init__(self, settings: Settings, ca: str | None, certificate: str | None, key: str | None) -> None:
-        """Reads the files. Raises `DatabaseRefused`."""
+    def __init__(
+        self,
+        settings: Settings,
+        ca: str | None,
+        certificate: str | None,
+        key: str | None,
+        refused: type[DatabaseError | QueueError] = DatabaseRefused,
+    ) -> None:
+        """Reads the files. Raises `refused` when they cannot be used."""
         try:
             self._files = CertificateFiles(Paths(settings.origin, certificate, key, ca))
         except CertificateError as error:
-            raise DatabaseRefused(f"{error}; check 'tls_ca', 'tls_cert' and 'tls_key'") from error
+            raise settings.fault(refused, f"{error}; check 'tls_ca', 'tls_cert' and 'tls_key'") from error
         self._used: Contents = self._files.now
         self._context = self._make()
 

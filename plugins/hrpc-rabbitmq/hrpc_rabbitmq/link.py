@@ -15,7 +15,7 @@ from loguru import logger
 
 from hrpc import metrics
 from hrpc.abc import endpoint
-from hrpc.errors import DatabaseRefused, QueueError
+from hrpc.errors import QueueError, QueueRefused
 from hrpc.pauses import Pauses
 from hrpc.queues.adapter import Server, Trust, server_name
 from hrpc_rabbitmq import errors
@@ -40,7 +40,9 @@ class Link:
         self._settings = settings
         self._name = name
         self._purpose = purpose
-        self._trust = _trust(settings) if settings.uses_tls else None
+        self._trust: Trust | None = None
+        if settings.uses_tls:
+            self._trust = Trust(settings, settings.tls_ca, settings.tls_cert, settings.tls_key, QueueRefused)
         self._connection: AbstractConnection | None = None
         self._there = asyncio.Event()
         self._why: QueueError | None = None
@@ -186,10 +188,3 @@ class Link:
 
     def _told(self) -> str:
         return f"{server_name()}: {self._purpose}"
-
-
-def _trust(settings: RabbitSettings) -> Trust:
-    try:
-        return Trust(settings, settings.tls_ca, settings.tls_cert, settings.tls_key)
-    except DatabaseRefused as error:
-        raise errors.refused(settings, str(error)) from error

@@ -241,6 +241,7 @@ async def test_tls_is_spoken_and_checked(launch: Any, tmp_path: Path, free_port:
     assert "TLS failed: " in message
     assert "check 'tls_ca' in rabbitmq.new()" in message
     message = await fails(**login(broker, port=free_port, tls_ca=str(tmp_path / "none")))
+    assert message.startswith("QueueRefused: rabbitmq.new(): cannot read ")
     assert "check 'tls_ca', 'tls_cert' and 'tls_key'" in message
 
 
