@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import secrets
 import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,6 +24,8 @@ from hrpc.testing.servers.server import Server
 IMAGE = "mysql:8.4"
 DATABASE = "hrpc"
 
+_LOG_SIZE = "16M"
+
 # Written to the system at each commit, so a kill of the process loses nothing, but not forced to the disk. The options
 # with `loose-` exist only in MySQL: its default way to log in needs a package for cryptography at the client.
 _OPTIONS = [
@@ -28,6 +34,7 @@ _OPTIONS = [
     "--character-set-server=utf8mb4",
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-buffer-pool-size=16M",
+    f"--innodb-log-file-size={_LOG_SIZE}",
     "--performance-schema=OFF",
     "--skip-log-bin",
     "--loose-mysqlx=OFF",
@@ -107,16 +114,11 @@ def _program(port: int, username: str, password: str, options: Sequence[str]) ->
     installer = find_program("mariadb-install-db")
     if path is None:
         raise ServerMissing("MySQL", IMAGE, "mariadb-server")
-    # Both refuse to run as root unless they are told to.
-    user = ["--user=root"] if os.geteuid() == 0 else []
+    user = _user()
 
     def fill(data: Path) -> None:
-        # A starting server deletes what it takes for left-overs of its own in the temporary folder, also another's.
-        own = ["--no-defaults", f"--datadir={data}", f"--tmpdir={data.parent}", *user]
-        if installer:
-            _run([installer, *own, "--skip-test-db", "--skip-name-resolve"])
-        else:
-            _run([path, *own, "--initialize-insecure"])
+        with tarfile.open(fileobj=io.BytesIO(_new_data(path, installer))) as files:
+            files.extractall(data, filter="data")
 
     def command(folder: Path, data: Path) -> list[str]:
         setup = folder / "setup.sql"
@@ -131,6 +133,35 @@ def _program(port: int, username: str, password: str, options: Sequence[str]) ->
         return [path, "--no-defaults", f"--port={port}", *own, *_OPTIONS, *options, *user]
 
     return program(path, command, fill=fill)
+
+
+def _user() -> list[str]:
+    # Both programs refuse to run as root unless they are told to.
+    return ["--user=root"] if os.geteuid() == 0 else []
+
+
+@functools.cache
+def _new_data(path: str, installer: str | None) -> bytes:
+    """The files of a new MySQL, packed. To make them takes seconds of waiting for the disk, to unpack them none."""
+    with tempfile.TemporaryDirectory(prefix="hrpc-mysql-") as name:
+        data = Path(name, "data")
+        data.mkdir()
+        # A starting server deletes what it takes for left-overs of its own in the temporary folder, also another's.
+        own = [
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--tmpdir={name}",
+            f"--innodb-log-file-size={_LOG_SIZE}",
+            *_user(),
+        ]
+        if installer:
+            _run([installer, *own, "--skip-test-db", "--skip-name-resolve"])
+        else:
+            _run([path, *own, "--initialize-insecure"])
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as files:
+            files.add(data, ".")
+        return packed.getvalue()
 
 
 def _run(command: list[str]) -> None:
