@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from loguru import logger
+from pamqp.commands import Basic
 from rabbit_service import Handled, a_name, a_server, beside, login, put, waiting
 
 import hrpc
@@ -217,3 +218,17 @@ async def test_messages_are_acknowledged_soon_and_before_too_many_wait() -> None
 async def test_headers_of_others_are_read_as_text(value: object) -> None:
     read = headers.readable({"kind": value, "table": {"a": 1}, "bytes": b"\xff"})
     assert read == {"kind": {True: "true", b"text": "text"}.get(value, str(value))}  # type: ignore[call-overload]
+
+
+def test_a_message_that_is_published_again_keeps_neither_other_recipients_nor_what_the_broker_counts() -> None:
+    counted = {"x-death": [], "x-first-death-queue": "orders", "x-delivery-count": 3, "x-acquired-count": 1}
+    given = Basic.Properties(
+        headers={"version": "2", "CC": ["refunds"], "BCC": ["audit"], **counted},
+        message_id="7",
+        expiration="1000",
+        user_id="shop",
+    )
+    again = headers.again(given, {headers.ATTEMPT: 1}, expires=2.0)
+    assert again.headers == {"version": "2", headers.ATTEMPT: 1}
+    assert (again.message_id, again.expiration) == ("7", "2000")
+    assert not again.user_id
