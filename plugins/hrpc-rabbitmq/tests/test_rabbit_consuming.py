@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 
+import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from rabbit_service import Handled, a_name, a_server, beside, login, needs, put, taken, waiting
 
@@ -17,6 +18,7 @@ import hrpc_rabbitmq as rabbitmq
 from hrpc.errors import Reject
 from hrpc.queues import Message, Retry
 from hrpc.testing.servers import RabbitMQServer
+from hrpc_rabbitmq import delivered
 from tests.eventually import eventually
 from tests.proxy import proxied
 
@@ -288,8 +290,10 @@ async def test_a_deleted_queue_is_declared_and_consumed_again(rabbitmq_server: R
 
 
 async def test_without_its_queue_for_retries_a_message_comes_again_all_the_same(
-    rabbitmq_server: RabbitMQServer,
+    rabbitmq_server: RabbitMQServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Retry, "delay", lambda *_: 0.3)  # a very short one needs no queue
+    monkeypatch.setattr(delivered, "_LEAST_PAUSE", 0.1)
     name, handled = a_name(), Handled(failures=1)
     async with a_server(rabbitmq_server, rabbitmq.consume(name, handled, retry=SOON)):
         async with beside(rabbitmq_server) as channel:
