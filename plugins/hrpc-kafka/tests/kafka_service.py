@@ -56,7 +56,7 @@ async def reading(cluster: Any, *topics: str, group: str | None = None) -> Async
 
 async def first(cluster: Any, topic: str, count: int = 1) -> list[ConsumerRecord]:
     """The first messages of a topic."""
-    async with asyncio.timeout(10), reading(cluster, topic) as consumer:
+    async with asyncio.timeout(30), reading(cluster, topic) as consumer:
         return [await consumer.getone() for _ in range(count)]
 
 
@@ -78,7 +78,7 @@ class Seen:
         self._changed.set()
         self._then(message)
 
-    async def until(self, look: Callable[[Seen], bool], limit: float = 20.0) -> None:
+    async def until(self, look: Callable[[Seen], bool], limit: float = 60.0) -> None:
         async with asyncio.timeout(limit):
             while not look(self):
                 self._changed.clear()

@@ -129,7 +129,7 @@ async def test_a_handler_that_hangs_is_cancelled_and_its_partition_goes_on(clust
             raise
 
     hung = kafka.consume("hung", on_message, group="g", timeout=0.05, retry=Retry(2, base=0))
-    async with asyncio.timeout(20), a_service(local(cluster, hung)):
+    async with asyncio.timeout(60), a_service(local(cluster, hung)):
         await kafka.get().produce("hung", b"bad")
         await kafka.get().produce("hung", b"good")
         await done.wait()
@@ -142,11 +142,15 @@ async def test_partitions_are_worked_on_at_once_and_each_in_its_order(cluster: M
     cluster.create("parallel", 4)
     running = 0
     most = 0
+    enough_run = asyncio.Event()
 
     async def on_message(message: Any) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 3:
+            enough_run.set()
+        await enough_run.wait()
         await asyncio.sleep(0.001)
         running -= 1
         await seen(message)
