@@ -133,10 +133,8 @@ def _digest(trace_id: str) -> str:
 _current: ContextVar[Context | None] = ContextVar("hrpc_context", default=None)
 
 
-def current() -> Context | None:
-    """The context of the call that is being served, or of `background_context`; None outside of both."""
-    return _current.get()
-
+current = _current.get
+"""The context of the call that is being served, or of `background_context`; None outside of both."""
 
 enter = _current.set
 """Makes a context the current one, of this task and of those that it starts from now on; gives what `leave` takes."""

@@ -7,7 +7,7 @@ balancer in front of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,8 +21,8 @@ from hrpc.option.retry import covers
 from hrpc.rpc.outgoing import Outgoing
 from hrpc.service.balancing import Balancer, Endpoint
 from hrpc.service.calls.budget import Budget
-from hrpc.service.calls.call import Call
 from hrpc.service.calls.counts import Counts
+from hrpc.service.calls.course import Course
 from hrpc.service.calls.hedging import Hedged
 from hrpc.service.calls.kinds import KINDS
 from hrpc.service.calls.method import Method
@@ -77,7 +77,7 @@ class Channel(grpc.aio.Channel):
         self.name = source.name
         self.balancer = Balancer(balancer, zone, usable=_is_usable)
         self.counts = Counts() if counts is None else counts
-        self.waiting: set[Call] = set()
+        self.waiting: set[Course] = set()
         """Calls that wait for an instance."""
         self.is_ended = False
         """Whether the server that calls has stopped, and no instance is to come."""
@@ -87,7 +87,7 @@ class Channel(grpc.aio.Channel):
         self._retry = retry
         self._hedging = hedging
         self._budget = Budget(retry.budget)
-        self._methods: dict[Signature, Method] = {}
+        self._methods: dict[Signature, Callable[..., Any]] = {}
         self._turning = asyncio.Event()
         source.on_change(self._turn)
         self._turn()
@@ -181,14 +181,14 @@ class Channel(grpc.aio.Channel):
     def _since(self) -> str:
         return f"as Consul said {self._source.age():.1f} s ago" if self.is_known else "Consul has not answered yet"
 
-    def _method(self, kind: str, path: str, *codecs: Any, **named: Any) -> Method:
+    def _method(self, kind: str, path: str, *codecs: Any, **named: Any) -> Callable[..., Any]:
         signature = _signature(kind, path, *codecs, **named)
         found = self._methods.get(signature)
         if found is None:
             if len(self._methods) >= METHODS_AT_MOST:
                 self._methods.clear()
             is_hedged = kind == "unary_unary" and covers(self._hedging.methods, path)
-            found = self._methods[signature] = Method(
+            method = Method(
                 self,
                 signature,
                 Hedged.by(self._hedging, self._budget) if is_hedged else KINDS[kind],
@@ -197,6 +197,7 @@ class Channel(grpc.aio.Channel):
                 retries=Retries(self._retry, path, self._budget, self.counts),
                 counts=self.counts,
             )
+            found = self._methods[signature] = method.call
         return found
 
     def _channels(self) -> Iterator[grpc.aio.Channel]:

@@ -23,6 +23,20 @@ FOLLOW_INTERVAL = 60.0
 """Seconds between two looks at the files of certificates. Kubernetes replaces those it mounts about as often."""
 
 
+class _Callables(dict[Signature, Any]):
+    """grpc.aio's multi-callables of one channel, made when they are first asked for."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    def __missing__(self, signature: Signature) -> Any:
+        if len(self) >= METHODS_AT_MOST:
+            self.clear()
+        kind, *rest = signature
+        found = self[signature] = getattr(self._channel, kind)(*rest)
+        return found
+
+
 class Connection:
     """The channel to one instance, and the calls that were made ready on it."""
 
@@ -30,23 +44,13 @@ class Connection:
         self.dial = dial
         self.channel = channel
         self.users: set[Hashable] = set()
-        self._callables: dict[Signature, Any] = {}
+        self.callables = _Callables(channel)
 
     def replace(self, channel: grpc.aio.Channel) -> grpc.aio.Channel:
         """Makes further calls on another channel; gives the one before."""
         before, self.channel = self.channel, channel
-        self._callables = {}
+        self.callables = _Callables(channel)
         return before
-
-    def callable(self, signature: Signature) -> Any:
-        """grpc.aio's multi-callable for a method, made once."""
-        found = self._callables.get(signature)
-        if found is None:
-            if len(self._callables) >= METHODS_AT_MOST:
-                self._callables.clear()
-            kind, *rest = signature
-            found = self._callables[signature] = getattr(self.channel, kind)(*rest)
-        return found
 
 
 class Connections:

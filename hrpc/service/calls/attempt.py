@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 import grpc.aio
 
+from hrpc import context
 from hrpc.abc import KEEPALIVE_META
 from hrpc.rpc.outgoing import finished
 from hrpc.service.balancing import Endpoint
 from hrpc.service.calls import refusals
 
 if TYPE_CHECKING:
-    from hrpc.service.calls.call import Call
+    from hrpc.service.calls.course import Course
     from hrpc.service.calls.method import Method
 
 _OK, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
@@ -22,7 +23,7 @@ _CANCELLED_HERE = ("Locally cancelled by application!", "Cancelled upon garbage 
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended that has no response."""
+    """How an attempt ended that was not answered."""
 
     code: grpc.StatusCode
     details: str = ""
@@ -37,6 +38,11 @@ class Outcome(NamedTuple):
         return self.code is grpc.StatusCode.CANCELLED and self.details in _CANCELLED_HERE
 
     @property
+    def says(self) -> grpc.StatusCode:
+        """What it tells of the instance and the service: a refusal is CANCELLED as well, which would tell nothing."""
+        return grpc.StatusCode.UNAVAILABLE if self.refused else self.code
+
+    @property
     def did_not_run(self) -> bool:
         """Whether no handler has seen the call, for sure."""
         return self.unsent or self.refused
@@ -48,26 +54,29 @@ class Attempt:
 
     __slots__ = ("_began", "_call", "_method", "_span", "_turn", "endpoint", "is_awaited", "real")
 
-    def __init__(self, call: Call, method: Method, endpoint: Endpoint, timeout: float | None) -> None:
+    def __init__(self, call: Course, method: Method, endpoint: Endpoint, timeout: float | None) -> None:
         """Begins it, with `timeout` seconds. Raises `BreakerOpen`, and what grpc.aio raises for its arguments."""
         going, breaker, begin = method.outgoing, method.breaker, method.begin
         self._turn = turn = 0 if breaker is None else breaker.before()
         self._span = span = None if begin is None else begin(endpoint.connection.dial.endpoint)
+        metadata = call.metadata
         try:
-            self.real = method.real(endpoint)(
-                call.outgoing_request(),
+            if span is not None or context.current() is not None:
+                metadata = going.metadata(metadata, timeout, span)
+            self.real = endpoint.connection.callables[method.signature](
+                call.request,
                 timeout=timeout,
-                metadata=going.metadata(call.metadata, timeout, span),
+                metadata=metadata,
                 credentials=call.credentials,
                 compression=call.compression,
             )
         except BaseException as error:
             going.failed(error, breaker=breaker, turn=turn, span=span)
             raise
-        self._call: Call | None = call
+        self._call: Course | None = call
         self._method = method
         self.is_awaited = False
-        """Whether somebody waits for the response, and then says `answered` or `failed`: to ask for the code of a call
+        """Whether somebody waits for the response, and then says `end` or `failed`: to ask for the code of a call
         costs as much as all else that is done at its end."""
         self.endpoint = endpoint
         self._began = time.monotonic()
@@ -80,38 +89,33 @@ class Attempt:
         state: grpc.ChannelConnectivity = self.endpoint.connection.channel.get_state()
         return state is grpc.ChannelConnectivity.READY
 
-    def answered(self) -> None:
-        """Its response is there."""
-        if self._call is not None:
-            self._tell(_OK, _OK, None)
-
     def failed(self) -> None:
         """Who has waited for its response got none, or waits no more."""
         self.is_awaited = False
-        if self._call is not None and self.real.done():
+        if self.real.done():
             self._ended(self.real)
 
     def _ended(self, real: Any) -> None:
-        if self.is_awaited:
-            return
-        code = finished(real.code())
-        outcome = None if code is _OK else self._outcome(code, real)
-        # A refusal says CANCELLED as well, which would tell nothing of the instance.
-        told = grpc.StatusCode.UNAVAILABLE if outcome is not None and outcome.refused else code
-        self._tell(code, told, outcome)
+        if not self.is_awaited:
+            code = finished(real.code())
+            self.end(None if code is _OK else self._outcome(code, real))
 
-    def _tell(self, code: grpc.StatusCode, told: grpc.StatusCode, outcome: Outcome | None) -> None:
-        method, call = self._method, self._call
-        method.balancer.ended(self.endpoint, told, time.monotonic() - self._began)
-        if self._span is not None:
-            self._span.end(code, None)
+    def end(self, outcome: Outcome | None = None) -> None:
+        """It has ended; without an `outcome` it was answered."""
+        call, method = self._call, self._method
+        if call is None:
+            return
         self._call = None
-        goes_on = call is not None and call.ended(self, outcome)
+        says = _OK if outcome is None else outcome.says
+        method.balancer.ended(self.endpoint, says, time.monotonic() - self._began)
+        if self._span is not None:
+            self._span.end(_OK if outcome is None else outcome.code, None)
+        goes_on = call.ended(self, outcome)
         if method.breaker is not None:
             # What did not run, and is made elsewhere, fails nobody: one instance that is away does not make the service
             # one that fails.
             is_mended = goes_on and outcome is not None and outcome.did_not_run
-            method.breaker.after(self._turn, _CANCELLED if is_mended else told)
+            method.breaker.after(self._turn, _CANCELLED if is_mended else says)
 
     def _outcome(self, code: grpc.StatusCode, real: Any) -> Outcome:
         details = finished(real.details()) or ""

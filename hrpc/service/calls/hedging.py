@@ -24,8 +24,6 @@ _NO_ANSWERS = FAILURES | {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UN
 class Hedged(UnaryUnary):
     """A call of a method that may run more than once."""
 
-    __slots__ = ("_budget", "_hedging", "_running")
-
     def __init__(self, *arguments: Any, hedging: HedgingSettings, budget: Budget) -> None:
         super().__init__(*arguments)
         self._hedging = hedging
@@ -37,9 +35,9 @@ class Hedged(UnaryUnary):
         """What makes such calls."""
         return partial(cls, hedging=hedging, budget=budget)
 
-    def start(self) -> None:
+    def start(self, timeout: float | None) -> None:
         """Begins the first attempt, and arranges for the second."""
-        super().start()
+        super().start(timeout)
         self._race()
 
     def _go_on(self) -> None:
@@ -97,7 +95,7 @@ class Hedged(UnaryUnary):
         left = self.time_remaining()
         if len(self._tried) >= self._hedging.attempts or (left is not None and left <= 0):
             return False
-        endpoint = method.balancer.pick(method.key_of(self), self._tried)
+        endpoint = method.balancer.pick(self._key, self._tried)
         if endpoint is None or endpoint in self._tried:
             return False
         if not (after is not None and after.did_not_run) and not self._budget.take(method.counts.calls):

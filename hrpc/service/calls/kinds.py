@@ -12,25 +12,17 @@ from hrpc.service.calls.responses import ManyResponses, OneResponse
 class UnaryUnary(OneResponse):
     """One request, one response."""
 
-    __slots__ = ()
-
 
 class UnaryStream(ManyResponses):
     """One request, many responses."""
-
-    __slots__ = ()
 
 
 class StreamUnary(ManyRequests, OneResponse):
     """Many requests, one response."""
 
-    __slots__ = ()
-
 
 class StreamStream(ManyRequests, ManyResponses):
     """Many requests, many responses."""
-
-    __slots__ = ()
 
 
 grpc.aio.UnaryUnaryCall.register(UnaryUnary)

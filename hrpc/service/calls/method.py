@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from hrpc import context
 from hrpc.rpc.breaker import Breaker
 from hrpc.rpc.outgoing import Begin, Outgoing
-from hrpc.service.balancing import Balancer, Endpoint
+from hrpc.service.balancing import Balancer
 from hrpc.service.calls.call import Call
 from hrpc.service.calls.counts import Counts
 from hrpc.service.calls.retries import Retries
@@ -43,7 +44,7 @@ class Method:
         self._call = call
         self._hash_key = balancer.settings.hash_key
 
-    def __call__(
+    def call(
         self,
         request: Any = None,
         timeout: float | None = None,
@@ -56,18 +57,15 @@ class Method:
         self.counts.calls += 1
         if metadata is not None:
             metadata = tuple(metadata)  # it may be an iterator, and more than one attempt has to have it
-        timeout = self.outgoing.timeout(timeout)
+        if context.current() is not None:
+            timeout = self.outgoing.timeout(timeout)
         call = self._call(self, request, timeout, metadata, credentials, wait_for_ready, compression)
-        call.start()
+        call.start(timeout)
         return call
 
-    def real(self, endpoint: Endpoint) -> Any:
-        """grpc.aio's own multi-callable at one instance."""
-        return endpoint.connection.callable(self.signature)
-
-    def key_of(self, call: Call) -> str | None:
+    def key_in(self, metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
         """What the balancer goes by, when it goes by something of the call."""
-        if self._hash_key is None or call.metadata is None:
+        if self._hash_key is None:
             return None
-        found = next((value for key, value in call.metadata if key == self._hash_key), None)
+        found = next((value for key, value in metadata if key == self._hash_key), None)
         return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found

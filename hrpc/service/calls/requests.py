@@ -12,7 +12,7 @@ from hrpc.service.calls.call import Call
 
 
 class Replay:
-    """The requests of a stream; a further attempt has them from the first one, as long as there is no second."""
+    """The requests of a stream; each attempt has them from the first one, as long as there is no second."""
 
     def __init__(self, requests: Any) -> None:
         is_async = isinstance(requests, AsyncIterable)
@@ -23,8 +23,8 @@ class Replay:
         self.is_at_first = True
         """Whether the second request has not been asked for."""
 
-    async def anew(self) -> AsyncIterator[Any]:
-        """All requests, for the newest attempt. What the one before still waits for goes to this one."""
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """All of them, for the newest attempt. What the one before still waits for goes to this one."""
         own = self._newest = object()
         async with self._taking:
             if own is self._newest and not self._first:
@@ -51,17 +51,13 @@ async def _asynchronous(requests: Any) -> AsyncIterator[Any]:
 class ManyRequests(Call):
     """A call whose requests come from an iterator, or are written to it."""
 
-    __slots__ = ()
+    _wrote = False
+    _replay: Replay | None = None
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._wrote = False
-        self._replay: Replay | None = None
         if self.request is not None and self._method.retries.attempts > 1:
-            self._replay = Replay(self.request)
-
-    def outgoing_request(self) -> Any:
-        return self.request if self._replay is None else self._replay.anew()
+            self.request = self._replay = Replay(self.request)
 
     async def write(self, request: Any) -> None:
         """Sends a request."""

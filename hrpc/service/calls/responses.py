@@ -9,16 +9,13 @@ from typing import Any
 import grpc.aio
 
 from hrpc.service.calls.attempt import Attempt
-from hrpc.service.calls.call import Call, cancels
+from hrpc.service.calls.call import Call
 
 
 class OneResponse(Call):
     """A call that is awaited."""
 
-    __slots__ = ()
-
     def __await__(self) -> Generator[Any, Any, Any]:
-        before = cancels()
         try:
             while True:
                 if self._pending is not None:
@@ -34,11 +31,10 @@ class OneResponse(Call):
                     attempt.failed()
                     if not isinstance(error, grpc.aio.AioRpcError):
                         raise
-                    self._keep_cancel(before)
                     if self._is_settled(attempt):
                         raise self._failure(error) from None
                 else:
-                    attempt.answered()
+                    attempt.end()
                     return response
         except BaseException:
             self.cancel()  # as grpc.aio does when whoever awaits it is cancelled
@@ -48,16 +44,12 @@ class OneResponse(Call):
 class ManyResponses(Call):
     """A call that is iterated, or read from."""
 
-    __slots__ = ()
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._seen: Attempt | None = None
-        """The attempt of which the caller has seen something."""
+    _seen: Attempt | None = None
+    """The attempt of which the caller has seen something."""
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while True:
-            before = cancels()
+            before = _cancels()
             attempt = await self._taken()
             try:
                 async for response in attempt.real:
@@ -77,7 +69,7 @@ class ManyResponses(Call):
     async def read(self) -> Any:
         """The next response, or ``grpc.aio.EOF``."""
         while True:
-            before = cancels()
+            before = _cancels()
             attempt = await self._taken()
             try:
                 response = await attempt.real.read()
@@ -104,6 +96,16 @@ class ManyResponses(Call):
             raise self._failure()
         return attempt
 
+    def _keep_cancel(self, before: int) -> None:
+        """Raises the cancel that grpc.aio has swallowed, if any since there had been so many.
+
+        It awaits a task of its own, which takes the cancel for itself; when the attempt has failed in the same moment,
+        what it raises is that failure, and the call would go on with the next attempt.
+        """
+        if _cancels() > before:
+            self.cancel()
+            raise asyncio.CancelledError
+
     def _may_repeat(self) -> bool:
         return self._seen is None and super()._may_repeat()
 
@@ -120,3 +122,9 @@ class ManyResponses(Call):
         else:
             self._disarm()
             self._resume()
+
+
+def _cancels() -> int:
+    """How often the current task has been asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
