@@ -13,6 +13,7 @@ from hrpc.abc import KEEPALIVE_META
 from hrpc.rpc.outgoing import finished
 from hrpc.service.balancing import Endpoint
 from hrpc.service.calls import refusals
+from hrpc.service.calls.metadata import NONE, Pairs
 
 if TYPE_CHECKING:
     from hrpc.service.calls.course import Course
@@ -59,10 +60,12 @@ class Attempt:
         going, breaker, begin = method.outgoing, method.breaker, method.begin
         self._turn = turn = 0 if breaker is None else breaker.before()
         self._span = span = None if begin is None else begin(endpoint.connection.dial.endpoint)
-        metadata = call.metadata
+        given = metadata = call.metadata
         try:
             if span is not None or context.current() is not None:
-                metadata = going.metadata(metadata, timeout, span)
+                metadata = going.metadata(given, timeout, span)
+            if given is None:  # so that all of it is ours
+                metadata = Pairs(*metadata) if metadata else NONE
             self.real = endpoint.connection.callables[method.signature](
                 call.request,
                 timeout=timeout,

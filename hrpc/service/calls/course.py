@@ -27,6 +27,7 @@ class Course:
     _patient = False
     """Whether it waits for an instance that is ready."""
     _key: str | None = None
+    """What the balancer goes by."""
     _attempt: Attempt | None = None
     """The attempt that counts: the newest one, or the one that has won."""
     _tried: tuple[Endpoint, ...] = ()

@@ -64,7 +64,7 @@ class Method:
         return call
 
     def key_in(self, metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
-        """What the balancer goes by, when it goes by something of the call."""
+        """What the balancer goes by, when it goes by something in the metadata of a call."""
         if self._hash_key is None:
             return None
         found = next((value for key, value in metadata if key == self._hash_key), None)

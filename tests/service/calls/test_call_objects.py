@@ -72,6 +72,28 @@ async def test_a_call_that_is_answered(channel: grpc.aio.Channel, kind: str, pee
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_metadata_goes_along_with_a_call_that_is_compressed(
+    channel: grpc.aio.Channel, kind: str, peer: Peer
+) -> None:
+    for metadata in (None, (("mine", "1"), ("mine-bin", b"2")), iter([("mine", "1"), ("mine-bin", b"2")])):
+        assert await all_of(begin(channel, kind, "ok", metadata=metadata, compression=grpc.Compression.Gzip))
+    assert [seen.get("mine") for seen in peer.metadata] == [None, "1", "1"]
+    assert [seen.get("mine-bin") for seen in peer.metadata] == [None, b"2", b"2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+async def test_what_a_call_serves_is_told_with_the_calls_it_makes(kind: str, compression: Any) -> None:
+    peer = Peer()
+    async with bare(peer.handlers()) as port, fleet((port,)) as found:
+        with hrpc.background_context() as current:
+            for metadata in (None, (("mine", "1"),)):
+                assert await all_of(begin(found.channel, kind, "ok", metadata=metadata, compression=compression))
+    assert [current.trace_id in str(seen["hrpc_md_message"]) for seen in peer.metadata] == [True, True]
+    assert peer.metadata[1]["mine"] == "1"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_call_that_fails(channel: grpc.aio.Channel, kind: str) -> None:
     told: list[Any] = []
     made = begin(channel, kind, "fail")
