@@ -66,7 +66,7 @@ def test_each_field_that_somebody_changes_is_seen(registration: Registration, fi
         "address": "203.0.113.99",
         "port": registration.port % 65535 + 1,
         "tags": (*registration.tags, "more"),
-        "meta": {**registration.meta, "more": "and more"},
+        "meta": {**dict([*registration.meta.items()][:63]), "more": "and more"},  # an agent takes 64
         "weight": registration.weight % 65535 + 1,
         "tagged_addresses": {},
     }

@@ -84,11 +84,13 @@ class Target:
     def __init__(self) -> None:
         self.status = 200
         self.port = 0
+        # Another agent may still check whoever had this port before.
+        self.path = f"/health-{uuid.uuid4().hex}"
         self.requests: list[tuple[str, dict[str, str], str]] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/health"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, dict(request.headers), await request.text()))
@@ -100,7 +102,7 @@ async def target() -> AsyncIterator[Target]:
     """An HTTP server to check. Tests name it before `agent`, whose check then ends first."""
     made = Target()
     app = web.Application()
-    app.router.add_route("*", "/health", made.answer)
+    app.router.add_route("*", made.path, made.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
