@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import grpc.aio
 import pytest
+from aiokafka import TopicPartition
 from kafka_service import Seen, a_service, local
 from loguru import logger
 from opentelemetry.sdk.trace import ReadableSpan
@@ -20,15 +22,17 @@ from opentelemetry.trace import SpanKind
 
 import hrpc
 import hrpc_kafka as kafka
-from hrpc import context
+from hrpc import _runtime, context
 from hrpc.abc import StoredSettings
 from hrpc.cli.doctor.databases import message_queues
 from hrpc.errors import InvalidConfig, NotRunning, OptionError, StartError
 from hrpc.testing import DevConsul, provide
+from hrpc_kafka import lag
 from hrpc_kafka.testing import MockCluster
 from tests.agent import store
 from tests.echo import add_echo
 from tests.eventually import eventually
+from tests.server.recorded import LOCAL
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -246,12 +250,47 @@ async def test_the_lag_of_each_partition_is_told(cluster: MockCluster) -> None:
     async def told() -> bool:
         async with scraper.get(f"http://127.0.0.1:{server.metrics_port}/metrics") as response:
             text = await response.text()
-        lag = 'billing_queue_lag{group="g",partition="%d",queue="kafka",topic="lagging"} %d.0'
-        return lag % (0, 0) in text and lag % (1, 5) in text
+        line = 'billing_queue_lag{group="g",partition="%d",queue="kafka",topic="lagging"} %d.0'
+        return line % (0, 0) in text and line % (1, 5) in text
 
     async with server, aiohttp.ClientSession() as scraper:
         await entered.wait()
         await eventually(told)
+
+
+async def test_a_partition_that_others_have_has_no_lag_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who have it tell of it: together it would be there twice."""
+
+    class Consumer:
+        ours = frozenset({TopicPartition("orders", 0), TopicPartition("orders", 1)})
+
+        def assignment(self) -> frozenset[TopicPartition]:
+            return self.ours
+
+        async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+            return dict.fromkeys(places, 7)
+
+        async def position(self, place: TopicPartition) -> int:
+            return 2
+
+    def told(*lags: float) -> Callable[[], Awaitable[bool]]:
+        async def is_told() -> bool:
+            runtime = _runtime.current()
+            assert runtime is not None
+            values = runtime.metrics["queue_lag"].values()
+            return values == {("kafka", "orders", "g", str(number)): lag for number, lag in enumerate(lags)}
+
+        return is_told
+
+    monkeypatch.setattr(lag, "_EVERY", 0.01)
+    consumer: Any = Consumer()
+    subscription = kafka.consume("orders", lambda message: None, group="g")
+    async with hrpc.new_server(hrpc.with_server_name("billing"), LOCAL, hrpc.with_ping()):
+        async with lag.measured("kafka", subscription, consumer, {}):
+            await eventually(told(5, 5))
+            consumer.ours = frozenset({TopicPartition("orders", 1)})
+            await eventually(told(0, 5))
+        await eventually(told(0, 0))
 
 
 async def test_each_worker_consumes_and_the_group_shares_the_messages(cluster: MockCluster, free_port: int) -> None:
