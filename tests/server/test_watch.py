@@ -109,7 +109,8 @@ async def test_a_second_signal_does_not_wait_for_a_loop_that_is_stuck(tmp_path: 
             with pytest.raises(grpc.aio.AioRpcError):
                 await held
     assert (found, took < MOST) == (1, True)
-    await process.says("the stop hangs: taking note of SIGINT")
+    # Which of two that come at once is the first one is up to the kernel.
+    await process.says("the stop hangs: taking note of SIG")
 
 
 @pytest.mark.parametrize(
