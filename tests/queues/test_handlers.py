@@ -115,7 +115,7 @@ async def test_a_handler_in_a_thread_that_hangs_is_left_to_itself_and_has_failed
             let_go.wait(30)
             ended.set()
 
-    queue = a_queue(on_order, timeout=0.05)
+    queue = a_queue(on_order, timeout=1.5)  # in which the second attempt has to have ended
     async with a_server(queue):
         await queue.produce("orders")
         await queue.until("retry 1", "done 1")
