@@ -71,7 +71,7 @@ async def test_a_message_comes_again_when_its_process_is_killed_between_handling
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", KILLED, cluster.address, stdout=asyncio.subprocess.PIPE, env=environment
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == -signal.SIGKILL
     assert b"handled last" in output
     seen = Seen()
@@ -97,7 +97,7 @@ async def test_a_stop_under_load_loses_nothing_and_doubles_nothing(cluster: Mock
     for _ in range(3):
         enough.clear()
         async with a_service(recipe):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await enough.wait()
     async with a_service(recipe):
         await eventually(lambda: _holds(lambda: len(handled) == 2000))
@@ -164,7 +164,7 @@ async def test_a_group_that_is_shared_anew_waits_for_the_handlers_before_others_
         await kafka.get().produce("shared", b"0", partition=0)
         await kafka.get().produce("shared", b"1", partition=1)
         await eventually(lambda: _holds(lambda: len(started) == 2))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _beside(cluster, "shared", new)
         await eventually(lambda: _holds(lambda: {line[-1] for line in happened} == {"0", "1", "2", "3"}))
     assert sorted(happened[:2]) == ["ended 0", "ended 1"]
@@ -201,7 +201,7 @@ async def test_a_handler_that_outlasts_the_patience_of_its_group_commits_nothing
         await kafka.get().produce("outlasted", b"0", partition=0)
         await kafka.get().produce("outlasted", b"1", partition=1)
         await old.until(lambda seen: len(seen.bodies) == 2)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _beside(cluster, "outlasted", new)
         old.let_go.set()
         await old.until(lambda seen: set(seen.bodies + new.bodies) == {b"0", b"1", b"2", b"3"})

@@ -102,7 +102,7 @@ async def test_a_trace_goes_from_a_call_over_a_message_to_the_calls_of_its_handl
     server = a_service(local(cluster, kafka.consume(topic, on_message, group="g")), *options)
     add_echo(server, Send=send, Last=last)
     parent = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
-    async with asyncio.timeout(20), server, grpc.aio.insecure_channel(server.address) as channel:
+    async with asyncio.timeout(60), server, grpc.aio.insecure_channel(server.address) as channel:
         await channel.unary_unary("/test.Echo/Send")(b"x", metadata=parent)
         arrived = await reached.get()
     assert arrived.trace_id == TRACE
@@ -302,7 +302,7 @@ async def test_each_worker_consumes_and_the_group_shares_the_messages(cluster: M
     assert process.stdout is not None
     handled: dict[str, str] = {}
     try:
-        async with asyncio.timeout(40), a_service(local(cluster)):
+        async with asyncio.timeout(60), a_service(local(cluster)):
             number = 0
             while len(set(handled.values())) < 2:
                 for partition in range(4):
