@@ -23,7 +23,9 @@ def gated(folder: Path) -> str:
     return (
         "import pathlib\n"
         f"GATE = pathlib.Path({str(folder / 'gate')!r})\n"
-        "async def wait_for_gate():\n    while GATE.exists(): await asyncio.sleep(0.01)\n"
+        "async def wait_for_gate():\n"
+        "    if GATE.exists(): os.write(1, b'waits at the gate\\n')\n"
+        "    while GATE.exists(): await asyncio.sleep(0.01)\n"
     )
 
 
@@ -114,6 +116,7 @@ async def test_the_stop_may_come_while_workers_are_replaced(tmp_path: Path) -> N
             return len(service.workers) == 3
 
         await eventually(three)
+        await service.says("waits at the gate")
         service.process.send(signal.SIGTERM)
         assert await service.ended() == 0
     assert "Traceback" not in service.process.output
