@@ -146,6 +146,8 @@ def in_daemon_thread(function: Callable[[], T]) -> asyncio.Future[T]:
 
     def settle(result: Any, error: BaseException | None) -> None:
         if future.done():
+            if inspect.iscoroutine(result):
+                result.close()  # it came too late for anybody to await it, and Python would warn of that
             return
         if error is None:
             future.set_result(result)

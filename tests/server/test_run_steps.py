@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from hrpc.rpc.recorder import Recorder
 from hrpc.server.parts import Parts
 from hrpc.server.plan import plan
 from tests.echo import call
+from tests.eventually import eventually
 from tests.process import running, script
 from tests.server.recorded import Recorded, a_server
 
@@ -174,6 +176,28 @@ async def test_a_sync_step_blocks_nothing_else_and_a_signal_ends_the_start(tmp_p
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
     assert "serves on port" not in process.output
+
+
+async def test_what_a_sync_step_gives_to_await_after_a_stop_is_closed_and_not_warned_of() -> None:
+    entered, loop, go_on = asyncio.Event(), asyncio.get_running_loop(), threading.Event()
+    given = asyncio.sleep(0)
+
+    def gives() -> Coroutine[None, None, None]:
+        loop.call_soon_threadsafe(entered.set)
+        go_on.wait()
+        return given
+
+    starting = asyncio.create_task(a_server(hrpc.with_pre_run(gives)).__aenter__())
+    await entered.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    go_on.set()
+
+    async def closed() -> bool:
+        return inspect.getcoroutinestate(given) == inspect.CORO_CLOSED
+
+    await eventually(closed)
 
 
 async def test_a_start_that_takes_longer_than_its_limit_fails_and_says_where() -> None:
