@@ -118,7 +118,9 @@ def _program(port: int, username: str, password: str, options: Sequence[str]) ->
 
     def fill(data: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(_new_data(path, installer))) as files:
-            files.extractall(data, filter="data")
+            # Python below 3.11.4, such as Debian 12's, knows no filters.
+            files.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            files.extractall(data)
 
     def command(folder: Path, data: Path) -> list[str]:
         setup = folder / "setup.sql"
