@@ -128,7 +128,7 @@ async def test_a_call_that_waits_for_a_silent_server_ends_at_its_deadline(make_f
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call(channel, "Read", timeout=1.0)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert fake.commands[-1]["maxTimeMS"] <= 1100, "the server was told when to stop"
+        assert fake.commands[-1]["maxTimeMS"] < 1500, "the server was told when to stop"
         fake.silent = set()
         assert await call(channel, "Read") == b"null"
 
