@@ -102,9 +102,11 @@ async def _load(channel: grpc.aio.Channel, seconds: float) -> float:
 
     async def worker() -> None:
         nonlocal answered
-        while time.monotonic() < until:
+        while True:
             await stub.Say(_MESSAGE)
             answered += 1
+            if time.monotonic() >= until:
+                return
 
     busy = time.process_time()
     async with asyncio.TaskGroup() as workers:

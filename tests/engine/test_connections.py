@@ -136,7 +136,7 @@ async def test_connections_that_began_together_are_closed_apart_and_every_call_e
         return request
 
     async def calls(channel: grpc.aio.Channel) -> None:
-        for _ in range(60):
+        for _ in range(120):
             assert await call(channel, "Work") == b"x"
 
     async def gone(channel: grpc.aio.Channel) -> None:
@@ -145,7 +145,7 @@ async def test_connections_that_began_together_are_closed_apart_and_every_call_e
         await left(channel, STATE.READY)
         lived.append(time.monotonic() - began)
 
-    async with a_server(hrpc.with_keepalive(age=1, age_grace=10), Work=work) as server, AsyncExitStack() as stack:
+    async with a_server(hrpc.with_keepalive(age=2, age_grace=10), Work=work) as server, AsyncExitStack() as stack:
         own = [("grpc.use_local_subchannel_pool", 1)]
         channels = [await stack.enter_async_context(grpc.aio.insecure_channel(server.address, own)) for _ in range(25)]
         await asyncio.gather(*map(calls, channels[:5]), *map(gone, channels[5:]))

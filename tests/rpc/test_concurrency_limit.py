@@ -101,7 +101,7 @@ async def waits(_: bytes, __: Any) -> bytes:
 
 
 def waits_in_thread(_: bytes, __: Any) -> bytes:
-    time.sleep(0.3)
+    time.sleep(0.6)
     return b""
 
 

@@ -13,7 +13,7 @@ from hrpc.abc import KEEPALIVE_META
 from hrpc.rpc.outgoing import finished
 from hrpc.service.balancing import Endpoint
 from hrpc.service.calls import refusals
-from hrpc.service.calls.metadata import NONE, Pairs
+from hrpc.service.calls.metadata import Pairs
 
 if TYPE_CHECKING:
     from hrpc.service.calls.course import Course
@@ -65,7 +65,7 @@ class Attempt:
             if span is not None or context.current() is not None:
                 metadata = going.metadata(given, timeout, span)
             if given is None:  # so that all of it is ours
-                metadata = Pairs(*metadata) if metadata else NONE
+                metadata = Pairs(*metadata or ())
             self.real = endpoint.connection.callables[method.signature](
                 call.request,
                 timeout=timeout,

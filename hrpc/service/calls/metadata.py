@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc.aio
 
@@ -27,5 +28,11 @@ class Pairs(grpc.aio.Metadata):
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs)
 
-
-NONE = Pairs()
+    def __getattr__(self, name: str) -> Any:
+        if name != "_metadata":
+            raise AttributeError(name)
+        # The mapping of its base class: somebody looks for a key or adds one, as interceptors do that others have put
+        # into every channel. From here on it is as any other.
+        self.__class__ = grpc.aio.Metadata  # type: ignore[assignment]
+        self.__init__(*self._pairs)  # type: ignore[misc]
+        return self._metadata

@@ -176,7 +176,7 @@ async def test_a_client_that_does_not_answer_a_ping_is_given_up(engine: Engine) 
             raise
         raise AssertionError
 
-    async with engine.server(hrpc.with_keepalive(time=0.2, timeout=0.2), Wait=wait) as server:
+    async with engine.server(hrpc.with_keepalive(time=0.5, timeout=0.5), Wait=wait) as server:
         async with connected(server.address) as dead:
             dead.call("Wait")
             await dead.flush()

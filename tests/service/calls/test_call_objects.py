@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -91,6 +92,39 @@ async def test_what_a_call_serves_is_told_with_the_calls_it_makes(kind: str, com
                 assert await all_of(begin(found.channel, kind, "ok", metadata=metadata, compression=compression))
     assert [current.trace_id in str(seen["hrpc_md_message"]) for seen in peer.metadata] == [True, True]
     assert peer.metadata[1]["mine"] == "1"
+
+
+class Adding(grpc.aio.UnaryUnaryClientInterceptor):
+    """As packages do that measure all channels of a process."""
+
+    def __init__(self, *, copies: bool) -> None:
+        self._copies = copies
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = details.metadata or grpc.aio.Metadata()
+        if self._copies:
+            metadata = grpc.aio.Metadata(*OrderedDict(metadata).items())
+        assert metadata.get("added") is None
+        metadata.add("added", "1")
+        return await continuation(details._replace(metadata=metadata), request)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+async def test_interceptors_that_others_put_into_every_channel_can_look_and_add(
+    monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    make, peer = grpc.aio.insecure_channel, Peer()
+    monkeypatch.setattr(
+        grpc.aio,
+        "insecure_channel",
+        lambda target, options=None: make(target, options, interceptors=[Adding(copies=copies)]),
+    )
+    async with bare(peer.handlers()) as port, fleet((port,)) as found:
+        for _ in range(2):
+            assert await all_of(begin(found.channel, "unary_unary", "ok"))
+        with hrpc.background_context():
+            assert await all_of(begin(found.channel, "unary_unary", "ok"))
+    assert [(seen["added"], "hrpc_md_message" in seen) for seen in peer.metadata] == [("1", False)] * 2 + [("1", True)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
