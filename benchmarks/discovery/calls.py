@@ -22,6 +22,8 @@ from hrpc import BalancerSettings, service
 from hrpc.testing.servers import consul_server
 
 AT_ONCE = 16
+TURN = 0.1
+"""Seconds of calls through one channel before the next one has its turn."""
 RATIO = "calls per CPU time of the caller"
 _MESSAGE = echo_pb2.Message(body=b"x" * 100)
 
@@ -37,9 +39,7 @@ def calls(plan: Plan) -> list[Table]:
     with consul_server() as consul, fleet.all_running(SERVERS, plan.folder) as running:
         ports = [instance.port for instance in running.values()]
         register(consul.address, ports)
-        # Short rounds, and many: a call more or less is little beside what else the machine does.
-        many, short = plan.rounds * 4, plan.seconds / 4
-        given = ["--address", consul.address, "--ports", *ports, "--rounds", many, "--seconds", short]
+        given = ["--address", consul.address, "--ports", *ports, "--rounds", plan.rounds, "--seconds", plan.seconds]
         found = program.figures("discovery.calls", plan, *given, core=machine.LOAD_CORE)
     about = f"Unary calls of 100 bytes, {AT_ONCE} at a time, from one process to servers on another core."
     one = _table("channel-one", "A channel to one instance", about, _part(found, BARE_ONE, OURS_ONE))
@@ -108,11 +108,10 @@ async def _load(channel: grpc.aio.Channel, seconds: float) -> float:
             if time.monotonic() >= until:
                 return
 
-    busy = time.process_time()
     async with asyncio.TaskGroup() as workers:
         for _ in range(AT_ONCE):
             workers.create_task(worker())
-    return answered / (time.process_time() - busy)
+    return answered
 
 
 if __name__ == "__main__":
