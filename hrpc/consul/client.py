@@ -194,11 +194,20 @@ class Client:
 
     async def write(self, key: str, value: bytes) -> None:
         """Stores the value of a key; a watch on it shows it when this returns."""
+        before = self._answers_of(key)
         if not await self._queries.api.kv.put(key, value):
             raise ConsulRefused(f"Consul did not store key {key!r}", 200)
+        newest: bytes | None = value
+        while (answers := self._answers_of(key)) != before:
+            # What the watch was told meanwhile may be from before this write, or from after it, by somebody else.
+            before, (_, newest) = answers, await self._queries.key(key)
         watch = self._watches.get(("key", key))
         if watch is not None:
-            watch.accept(value)
+            watch.accept(newest)
+
+    def _answers_of(self, key: str) -> int:
+        watch = self._watches.get(("key", key))
+        return 0 if watch is None else watch.answers
 
     def watch(self, key: str) -> Watch[bytes | None]:
         """The value of a key, followed."""

@@ -59,6 +59,9 @@ class Watch(Generic[T]):
         self._after_rounds: list[Callable[[], None]] = []
         self._index: int | None = None
         self._changes = 0
+        self._stored = 0
+        self.answers = 0
+        """How many answers of Consul have been taken."""
         self.restored = False
         """Whether the value is from before the start, because Consul has not answered yet."""
 
@@ -103,7 +106,8 @@ class Watch(Generic[T]):
         self._show(value, age, restored=True)
 
     def accept(self, value: T) -> None:
-        """Takes a value that Consul has just given."""
+        """Takes a value that Consul has just stored; what it was asked for before may be older, and counts no more."""
+        self._stored += 1
         self._show(value, 0.0, restored=False)
 
     def _show(self, value: T, age: float, *, restored: bool) -> None:
@@ -143,16 +147,21 @@ class Watch(Generic[T]):
         self._tell(self._after_rounds)
 
     async def _round(self, index: int | None) -> int | None:
-        began = time.monotonic()
+        began, stored = time.monotonic(), self._stored
         wait = min(LONGEST_WAIT, max(0.1, self._held_until - began))
         newest, value = await self._query(index, wait)
         if self.error is not None:
             self.error = None
             logger.info("{}: followed again", self.name)
-        self._take(value)
+        may_be_old = stored != self._stored and value != self.value
+        if not may_be_old:
+            self.answers += 1
+            self._take(value)
         self._tell(self._after_rounds)
         if newest <= 0 or (index is not None and newest < index):
             newest = 0
+        elif may_be_old:
+            newest = index or 0  # so that the next query is answered at once
         # Consul may wake a query for changes of others: a bound for the rate, below what a caller notices.
         await asyncio.sleep(max(0.0, began + _SHORTEST_ROUND - time.monotonic()))
         return newest or None
@@ -164,7 +173,7 @@ class Watch(Generic[T]):
                 self._held_until = now + self._hold
                 logger.warning("{}: suddenly empty; the last known are kept for {:g} s", self.name, self._hold)
             return
-        self.accept(value)
+        self._show(value, 0.0, restored=False)
 
     def _tell(self, callbacks: list[Callable[[], None]]) -> None:
         for callback in callbacks:

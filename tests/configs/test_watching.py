@@ -225,6 +225,22 @@ async def test_a_handler_of_import_is_called_in_every_life_and_one_of_a_life_in_
     assert _runtime.early_config_watches == []
 
 
+async def test_a_value_that_was_set_does_not_go_back_to_the_one_before(consul: ConsulServer) -> None:
+    seen: list[int] = []
+    async with server(consul, "watch-set"):
+        await configs.set("limit", "0")
+        configs.watch("limit", seen.append, int)
+        for number in range(1, 101):
+            await configs.set("limit", str(number))
+            assert configs.get("limit", int) == number
+
+        async def told() -> bool:
+            return seen[-1] == 100
+
+        await eventually(told)
+    assert seen == sorted(seen)
+
+
 async def test_what_a_server_refuses_and_what_fails_is_in_its_metrics(consul: ConsulServer) -> None:
     def failing(value: object) -> None:
         raise RuntimeError("no")

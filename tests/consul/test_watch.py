@@ -48,9 +48,15 @@ class Script:
 @asynccontextmanager
 async def watched(script: Script, hold: float = 0.0) -> AsyncIterator[Watch[tuple[str, ...]]]:
     watching: Watch[tuple[str, ...]] = Watch("service 'a'", script.query, (), hold)
+    async with running(watching):
+        yield watching
+
+
+@asynccontextmanager
+async def running(watching: Watch[tuple[str, ...]]) -> AsyncIterator[None]:
     task = asyncio.create_task(watching.run())
     try:
-        yield watching
+        yield
     finally:
         task.cancel()
         await asyncio.wait({task})
@@ -62,6 +68,36 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(watch, "_LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(watch, "_SHORTEST_ROUND", 0.001)
+
+
+@pytest.mark.parametrize(
+    ("answers", "indexes"),
+    [
+        ([(7, ("old",)), (9, ("newer",))], [None, 5, 5, 9]),  # from before the write, or after it: asked again
+        ([(7, ("stored",)), (9, ("newer",))], [None, 5, 7, 9]),
+        ([(2, ("old",)), (3, ("newer",))], [None, 5, None, 3]),
+    ],
+)
+async def test_what_was_asked_before_a_write_does_not_hide_what_was_written(
+    answers: list[Answer], indexes: list[int | None]
+) -> None:
+    script, seen, asked, goes_on = Script((5, ("first",)), *answers), [], asyncio.Event(), asyncio.Event()
+
+    async def query(index: int | None, wait: float) -> tuple[int, tuple[str, ...]]:
+        if len(script.asked) == 1:
+            asked.set()
+            await goes_on.wait()
+        return await script.query(index, wait)
+
+    watching: Watch[tuple[str, ...]] = Watch("key 'a'", query, ())
+    watching.on_change(lambda: seen.append(watching.value))
+    async with running(watching):
+        await asyncio.wait_for(asked.wait(), 20)
+        watching.accept(("stored",))
+        goes_on.set()
+        await asyncio.wait_for(script.exhausted.wait(), 20)
+    assert seen == [("first",), ("stored",), ("newer",)]
+    assert script.asked == indexes
 
 
 async def test_each_answer_gives_the_index_of_the_next_query() -> None:
