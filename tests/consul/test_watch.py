@@ -18,6 +18,7 @@ from hrpc.consul.watch import Watch, backoff
 from hrpc.errors import ConsulUnreachable
 from hrpc.option import Consul
 from hrpc.testing.servers import ConsulServer
+from tests import agent
 from tests.eventually import eventually
 from tests.service.peers import entry
 
@@ -98,6 +99,29 @@ async def test_what_was_asked_before_a_write_does_not_hide_what_was_written(
         await asyncio.wait_for(script.exhausted.wait(), 20)
     assert seen == [("first",), ("stored",), ("newer",)]
     assert script.asked == indexes
+
+
+async def test_a_write_does_not_hide_one_of_somebody_else_that_came_after_it(
+    consul: ConsulServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(Consul(address=consul.address)) as client:
+        watching, kv = client.watch("overtaken/key"), client._queries.api.kv
+        await watching.ready(20)
+        put = kv.put
+
+        async def overtaken(key: str, value: bytes) -> bool:
+            done: bool = await put(key, value)
+            await agent.store(consul.address, key, "theirs")
+
+            async def is_seen() -> bool:
+                return watching.value == b"theirs"
+
+            await eventually(is_seen)
+            return done
+
+        monkeypatch.setattr(kv, "put", overtaken)
+        await client.write("overtaken/key", b"ours")
+        assert watching.value == b"theirs"
 
 
 async def test_each_answer_gives_the_index_of_the_next_query() -> None:
