@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from loguru import logger
 
 from hrpc import _runtime
 from hrpc.testing.servers import (
@@ -166,6 +167,15 @@ def own_mariadb(launch: Launch) -> MySQLServer:
 def own_redis(launch: Launch) -> RedisServer:
     """A fresh Redis for one test, which may kill it."""
     return launch(redis_server)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged, as ``level: message``."""
+    lines: list[str] = []
+    number = logger.add(lines.append, format="{level}: {message}")
+    yield lines
+    logger.remove(number)
 
 
 @pytest.fixture

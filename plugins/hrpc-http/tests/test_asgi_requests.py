@@ -7,8 +7,6 @@ from typing import Any
 import aiohttp
 from asgi_service import beside, client, local
 from fastapi import FastAPI
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -18,6 +16,7 @@ import hrpc
 from hrpc import context, from_thread
 from hrpc_http.requests import Requests
 from tests.server.recorded import Recorded
+from tests.tracing.spans import Spans, ids, parent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -54,30 +53,19 @@ async def test_a_route_that_is_not_async_has_the_pools_the_context_and_the_way_b
             assert await response.json() == ["the client", TRACE, 42]
 
 
-class Spans(SpanExporter):
-    def __init__(self) -> None:
-        self.found: list[ReadableSpan] = []
-
-    def export(self, spans: Any) -> SpanExportResult:
-        self.found += spans
-        return SpanExportResult.SUCCESS
-
-
 async def test_each_request_is_a_span_of_its_callers_trace() -> None:
     async def fails(_: Request) -> PlainTextResponse:
         return PlainTextResponse("no", 503)
 
     spans = Spans()
     http = local(Starlette(routes=[Route("/jobs/{id}", fails)]))
-    tracing = hrpc.with_tracing(1.0, processors=(SimpleSpanProcessor(spans),))
-    async with beside(http, tracing), client(http) as session:
+    async with beside(http, spans.option(1.0)), client(http) as session:
         async with session.get("/jobs/7", headers={"traceparent": PARENT}) as response:
             assert response.status == 503
-    (span,) = spans.found
+    (span,) = spans.ended
     assert span.name == "GET"
-    assert format(span.context.trace_id, "032x") == TRACE
-    assert span.parent is not None
-    assert span.parent.span_id == 0x00F067AA0BA902B7
+    assert ids(span)[0] == TRACE
+    assert parent(span) == "00f067aa0ba902b7"
     assert span.attributes is not None
     expected = {
         "http.route": "/jobs/{id}",

@@ -16,7 +16,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from kafka_service import AT_ONCE, Seen, a_service, leader_that_waits, local, reading
-from loguru import logger
 
 import hrpc
 import hrpc_kafka as kafka
@@ -39,14 +38,6 @@ hrpc.new_server(
     hrpc.with_server_name("killed"), hrpc.with_listen_port(0, host="127.0.0.1"), hrpc.with_message_queues(recipe)
 ).serve()
 """
-
-
-@pytest.fixture
-def said() -> Any:
-    lines: list[str] = []
-    number = logger.add(lines.append, format="{level}: {message}")
-    yield lines
-    logger.remove(number)
 
 
 @pytest.fixture

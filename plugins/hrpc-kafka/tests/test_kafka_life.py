@@ -15,9 +15,6 @@ import grpc.aio
 import pytest
 from aiokafka import TopicPartition
 from kafka_service import Seen, a_service, local
-from loguru import logger
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 
 import hrpc
@@ -33,6 +30,7 @@ from tests.agent import store
 from tests.echo import add_echo
 from tests.eventually import eventually
 from tests.server.recorded import LOCAL
+from tests.tracing.spans import Spans, ids, parent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -53,26 +51,6 @@ hrpc.new_server(
     hrpc.with_message_queues(recipe), hrpc.with_workers(2),
 ).serve()
 """
-
-
-class Spans(SpanExporter):
-    def __init__(self) -> None:
-        self.found: list[ReadableSpan] = []
-
-    def export(self, spans: Any) -> SpanExportResult:
-        self.found += spans
-        return SpanExportResult.SUCCESS
-
-    def of(self, kind: SpanKind, name: str) -> ReadableSpan:
-        return next(span for span in self.found if span.kind is kind and span.name == name)
-
-
-@pytest.fixture
-def said() -> Any:
-    lines: list[str] = []
-    number = logger.add(lines.append, format="{level}: {message}")
-    yield lines
-    logger.remove(number)
 
 
 @pytest.mark.parametrize("traced", [True, False])
@@ -98,22 +76,22 @@ async def test_a_trace_goes_from_a_call_over_a_message_to_the_calls_of_its_handl
             await channel.unary_unary("/test.Echo/Last")(message.body)
 
     spans = Spans()
-    options = [hrpc.with_tracing(1.0, processors=(SimpleSpanProcessor(spans),))] if traced else []
+    options = [spans.option(1.0)] if traced else []
     server = a_service(local(cluster, kafka.consume(topic, on_message, group="g")), *options)
     add_echo(server, Send=send, Last=last)
-    parent = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
+    metadata = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
     async with asyncio.timeout(60), server, grpc.aio.insecure_channel(server.address) as channel:
-        await channel.unary_unary("/test.Echo/Send")(b"x", metadata=parent)
+        await channel.unary_unary("/test.Echo/Send")(b"x", metadata=metadata)
         arrived = await reached.get()
     assert arrived.trace_id == TRACE
     assert arrived.server_name == "billing"
     if traced:
-        serving, sending = spans.of(SpanKind.SERVER, "test.Echo/Send"), spans.of(SpanKind.PRODUCER, f"send {topic}")
-        handling, calling = spans.of(SpanKind.CONSUMER, f"process {topic}"), spans.of(SpanKind.CLIENT, "test.Echo/Last")
+        serving, sending = spans.one("test.Echo/Send"), spans.one(f"send {topic}")
+        handling = spans.one(f"process {topic}")
+        (calling,) = (span for span in spans.named("test.Echo/Last") if span.kind is SpanKind.CLIENT)
         for child, above in ((sending, serving), (handling, sending), (calling, handling)):
-            assert child.parent is not None
-            assert child.parent.span_id == above.context.span_id
-        assert {span.context.trace_id for span in spans.found} == {int(TRACE, 16)}
+            assert parent(child) == ids(above)[1]
+        assert {ids(span)[0] for span in spans.ended} == {TRACE}
         assert handling.attributes is not None
         assert handling.attributes["messaging.consumer.group.name"] == "g"
 

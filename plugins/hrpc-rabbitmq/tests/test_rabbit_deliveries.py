@@ -7,11 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 import aiohttp
 import pytest
-from loguru import logger
 from pamqp.commands import Basic
 from rabbit_service import Handled, a_name, a_server, beside, login, put, waiting
 
@@ -26,14 +24,6 @@ from hrpc_rabbitmq.subscription import LONGEST_DELAY
 from tests.eventually import eventually
 
 SOON = Retry(attempts=3, base=0.001)
-
-
-@pytest.fixture
-def said() -> Any:
-    lines: list[str] = []
-    number = logger.add(lines.append, format="{level}: {message}")
-    yield lines
-    logger.remove(number)
 
 
 async def test_messages_that_end_in_any_order_and_way_each_have_one_end(rabbitmq_server: RabbitMQServer) -> None:
