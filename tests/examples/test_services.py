@@ -134,3 +134,11 @@ def test_client_shows_an_order(start: Start, stored: ConsulServer) -> None:
     assert client.lines[0].startswith("Hello, Alan! says 127.0.0.1:")
     assert re.fullmatch(r"order \d+: 1936 cents, read \d+ times", client.lines[1])
     assert client.lines[2] == "there is no order 0, says orders"
+
+
+def test_client_tells_in_one_line_why_a_call_failed(start: Start, free_port: int) -> None:
+    client = start("-m", "examples.client", f"127.0.0.1:{free_port}")
+    assert client.wait(60) == 1
+    (line,) = client.lines
+    assert line.startswith("UNAVAILABLE: ")
+    assert str(free_port) in line
